@@ -1,0 +1,402 @@
+//! The nouns every room shares: accounts, providers, windows, readings, fingerprints, credential facts.
+//!
+//! Owns no behaviour beyond construction and display. Never holds a secret: a token appears here only as its
+//! [`Fingerprint`], so these types may be logged, stored and sent without a second thought.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The name a user gives an account: `[a-z0-9][a-z0-9-]{0,31}`. A label, never a key: gates belong to the login.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct AccountName(String);
+
+impl AccountName {
+    /// Checks the form.
+    ///
+    /// # Errors
+    /// Returns the rule that `text` breaks, as a sentence fragment.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        if !text.chars().next().is_some_and(ok) {
+            return Err("must begin with a lower-case letter or a digit");
+        }
+        if text.len() > 32 {
+            return Err("must be at most 32 characters long");
+        }
+        if !text.chars().all(|c| ok(c) || c == '-') {
+            return Err("may hold only lower-case letters, digits and hyphens");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A vendor whose quota quotad can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProviderId {
+    /// Anthropic's Claude subscriptions (Pro, Max, Team, Enterprise).
+    Claude,
+}
+
+impl ProviderId {
+    /// Every provider, in the order the documentation lists them.
+    pub const ALL: [Self; 1] = [Self::Claude];
+
+    /// The name used in the config, JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+        }
+    }
+}
+
+impl fmt::Display for ProviderId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A keyed hash of a token: tells two tokens apart, across restarts, without revealing either.
+///
+/// The key lies in `state.db`. Displayed as its first 8 hex digits, which is how logs and status name a credential.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// Wraps the first 16 bytes of the keyed hash.
+    pub fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// All 32 hex digits: the form used as a key in `state.db` and in a successor file's name.
+    pub fn to_hex(self) -> String {
+        use fmt::Write as _;
+        self.0.iter().fold(String::with_capacity(32), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+
+    /// Reads the 32 hex digits that [`Self::to_hex`] wrote; `None` for anything else.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        if hex.len() != 32 || !hex.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; 16];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// An exact decimal amount with its unit, such as 50.03 EUR. Kept as text: money is never a float.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Decimal digits, at most one point, an optional leading minus: `"50.03"`.
+    pub amount: String,
+    /// A currency code or a unit word: `"EUR"`, `"requests"`.
+    pub unit: String,
+}
+
+/// Whether a window counts at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowStatus {
+    /// The window runs and its numbers mean something.
+    Active,
+    /// The vendor reports the window, but no use has started it.
+    NotStarted,
+    /// The plan does not have it.
+    NotInPlan,
+}
+
+/// One limit of a plan: what is used, and when it starts over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// Stable identifier within the provider: `five_hour`, `seven_day`, `weekly:fable`, `extra_spend`.
+    pub id: String,
+    /// What a person calls it: `5-hour`, `weekly (Fable)`.
+    pub label: String,
+    /// The model it is limited to, as the vendor names it.
+    pub model: Option<String>,
+    /// Whether it counts now.
+    pub status: WindowStatus,
+    /// Percent used as the vendor gave it: may exceed 100 or be negative. Never NaN or infinite.
+    pub used_percent: Option<f64>,
+    /// Amount used.
+    pub used: Option<Amount>,
+    /// Amount allowed.
+    pub limit: Option<Amount>,
+    /// Amount left.
+    pub remaining: Option<Amount>,
+    /// When the vendor says the window starts over.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// Where a reading came from, in order of cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The vendor CLI's own cache file; a floor ("at least").
+    Cache,
+    /// Handed over by the vendor CLI's statusline.
+    Statusline,
+    /// The vendor CLI's session files.
+    Sessions,
+    /// The vendor's API.
+    Api,
+}
+
+impl Source {
+    /// The name used in JSON and text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Statusline => "statusline",
+            Self::Sessions => "sessions",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// What was left, as of one moment, from one source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Every window the vendor reported, known or not, in the vendor's order.
+    pub windows: Vec<Window>,
+    /// The plan, if the source names it: `max_20x`, `pro`.
+    pub plan: Option<String>,
+    /// When the numbers were true.
+    pub read_at: Timestamp,
+    /// Who said so.
+    pub source: Source,
+}
+
+/// Who writes a credential file, and so who may rotate its refresh token by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CredentialOwner {
+    /// The vendor's CLI.
+    Vendor,
+    /// quotad: a grant of its own.
+    Quotad,
+}
+
+/// When quotad may see to it that a new access token is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefreshMode {
+    /// Wait for the owner.
+    Never,
+    /// Only when the token has lain expired and nobody uses the CLI.
+    WhenIdle,
+    /// Let the vendor's CLI do it.
+    Command,
+    /// Ahead of expiry; only for a grant of quotad's own by default.
+    Always,
+}
+
+/// What a look at a credential file found. Facts only; what follows from them is `policy`'s to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A login with an access token.
+    Login(Login),
+    /// No file, seen twice at least 5 s apart (a file just being replaced is not absent).
+    Absent,
+    /// The vendor emptied the tokens: its own verdict "signed out".
+    SignedOut,
+    /// The file holds other things (MCP logins) but no login of this provider.
+    NoLogin,
+    /// The file cannot be read or understood; the sentence says why and what to do. Never written.
+    Unreadable(String),
+}
+
+impl Credential {
+    /// The login, if there is one.
+    pub fn login(&self) -> Option<&Login> {
+        match self {
+            Self::Login(login) => Some(login),
+            Self::Absent | Self::SignedOut | Self::NoLogin | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// The facts of a login, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Names the access token.
+    pub access: Fingerprint,
+    /// Names the refresh token; `None` for a login that has none (setup-token).
+    pub refresh: Option<Fingerprint>,
+    /// When the access token expires by its own word; `None` when the file does not say (absent, or 0 with tokens present).
+    pub expires_at: Option<Timestamp>,
+    /// When the login itself ends, whatever is refreshed (`refreshTokenExpiresAt`).
+    pub login_ends_at: Option<Timestamp>,
+    /// What the token may do; `None` when the file does not say.
+    pub scopes: Option<Vec<String>>,
+    /// The plan as the file names it: `max_20x`.
+    pub plan: Option<String>,
+    /// The account's uuid, where known. Unknown never delays and never counts as a switch.
+    pub identity: Option<String>,
+    /// When the file was last written.
+    pub modified_at: Option<Timestamp>,
+    /// Why a refresh of this file by quotad would not be safe; a sentence, `None` when it would be.
+    pub unsafe_because: Option<String>,
+}
+
+/// Wire facts of one exchange that `explain` shows: never a token, never a body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// When the request left.
+    pub at: Timestamp,
+    /// Which endpoint it went to: `usage` or `token`.
+    pub endpoint: Endpoint,
+    /// HTTP status, or `None` when no answer came.
+    pub status: Option<u16>,
+    /// What it was taken to mean, as a short phrase.
+    pub meaning: String,
+    /// The response headers that mattered, lower-case names.
+    pub headers: Vec<(String, String)>,
+    /// From sending to the whole body.
+    #[serde(skip)]
+    pub took: Duration,
+}
+
+/// The two endpoints of a login, each with a gate of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endpoint {
+    /// Where the quota is asked.
+    Usage,
+    /// Where a refresh token is exchanged.
+    Token,
+}
+
+impl Endpoint {
+    /// The name used in JSON, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// What one request to the usage endpoint came to.
+///
+/// Holds nothing the server wrote but numbers and names of windows: phrases are quotad's own, so that no byte of an
+/// answer can carry a secret into a log.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UsageOutcome {
+    /// The numbers arrived.
+    Answered {
+        /// Every window, in the vendor's order.
+        windows: Vec<Window>,
+        /// The plan, if the answer names it.
+        plan: Option<String>,
+    },
+    /// 429: this client must wait. `demand` is the server's own figure, `None` when it gave no advice.
+    Limited {
+        /// How long the server asked to be left alone.
+        demand: Option<Duration>,
+    },
+    /// The server refused the token itself.
+    Rejected {
+        /// The server says that this token will never be good again (revoked, deactivated, unknown).
+        permanent: bool,
+        /// What it said, in our words.
+        said: &'static str,
+    },
+    /// The token is good, but scope, plan, organisation or billing forbids the answer.
+    NoPermission {
+        /// What it said, in our words.
+        said: &'static str,
+    },
+    /// No verdict about token or rate.
+    Failed {
+        /// What went wrong.
+        failure: Failure,
+        /// How long the server asked to be left alone, if it did (503 with `Retry-After`).
+        demand: Option<Duration>,
+    },
+}
+
+/// Ways an exchange can fail without a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// 529: the vendor is overloaded.
+    Overloaded,
+    /// Another 5xx or 408.
+    Server(u16),
+    /// No whole answer within the deadline, or the connection broke after the request was sent.
+    Timeout,
+    /// The server's address answered with a refusal to connect, or TLS failed.
+    Connect,
+    /// No route or no DNS: this machine has no network.
+    Offline,
+    /// An edge page (Cloudflare, a proxy): says nothing about the token.
+    Challenge,
+    /// A 200 whose body is not what this endpoint answers; the phrase says how.
+    Garbage(&'static str),
+    /// 404, 405, 410 or a redirect: the endpoint is not there any more.
+    Gone(u16),
+    /// Another 4xx that names neither token nor rate.
+    Refused(u16),
+}
+
+impl Failure {
+    /// Whether another try within the same poll makes sense.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Overloaded | Self::Server(_) | Self::Timeout | Self::Connect)
+    }
+}
+
+/// Why the token endpoint gave no new token. Phrases are quotad's own, as in [`UsageOutcome`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// A recognised code on the right endpoint says this refresh token is spent, revoked or expired.
+    Terminal(&'static str),
+    /// 429. `demand` is the server's own figure.
+    Limited {
+        /// How long the server asked to be left alone.
+        demand: Option<Duration>,
+    },
+    /// The request was sent and the outcome is not known: the token may be spent.
+    Unknown(&'static str),
+    /// The request never reached the server (DNS, refused connection, TLS): nothing was spent.
+    NeverArrived(&'static str),
+    /// The request itself is wrong for this endpoint (client id, encoding, host): not the token's fault.
+    Misconfigured(&'static str),
+    /// An edge page answered: nothing is known, as far as known nothing was spent.
+    Challenge,
+    /// The account may not (403 with JSON): no retry.
+    Account(&'static str),
+}

@@ -1,0 +1,17 @@
+//! Decides when to ask, when to wait, when to refresh, when to stop.
+//!
+//! Owns every waiting rule of `docs/policy.md`. Never reads a clock, rolls a die, opens a file, logs or awaits: time
+//! ([`time::Now`]) and chance ([`time::Dice`]) come in as arguments, actions go out. That is what makes months of
+//! hostile weather testable in milliseconds, and a decision readable without knowing the machine it runs on.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod account;
+pub mod auth;
+pub mod gate;
+pub mod ladder;
+pub mod refresh;
+pub mod retry_after;
+pub mod rotation;
+pub mod schedule;
+pub mod status;
+pub mod time;

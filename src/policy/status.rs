@@ -1,0 +1,192 @@
+//! What an account says of itself: state, reason, until when, and what a person must do.
+//!
+//! Owns the words. Holds no decision: [`super::account`] fills it from its own state, and every reader (status,
+//! bars, metrics, logs) renders the same value.
+
+use serde::Serialize;
+
+use super::time::Stamp;
+use crate::model::{AccountName, CredentialOwner, Exchange, ProviderId, Reading, RefreshMode};
+
+/// The one word for how an account is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccountState {
+    /// Nothing has been asked yet.
+    Starting,
+    /// The last request was answered.
+    Ok,
+    /// The token expired; its owner is expected to refresh it.
+    Waiting,
+    /// A server asked to be left alone.
+    Throttled,
+    /// The login was refused several times in a row; it is probed again at `until`.
+    AuthPaused,
+    /// This login was refused for good; a new login is needed.
+    Dead,
+    /// The vendor emptied the file, or it is absent.
+    SignedOut,
+    /// Scope, plan or organisation forbids it.
+    NoPermission,
+    /// No network.
+    Offline,
+    /// Transient errors, or a file or an answer that cannot be read.
+    Failing,
+    /// Paused by the user.
+    Paused,
+}
+
+impl AccountState {
+    /// Every state, in the order of the contract.
+    pub const ALL: [Self; 11] = [
+        Self::Starting,
+        Self::Ok,
+        Self::Waiting,
+        Self::Throttled,
+        Self::AuthPaused,
+        Self::Dead,
+        Self::SignedOut,
+        Self::NoPermission,
+        Self::Offline,
+        Self::Failing,
+        Self::Paused,
+    ];
+
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ok => "ok",
+            Self::Waiting => "waiting",
+            Self::Throttled => "throttled",
+            Self::AuthPaused => "auth-paused",
+            Self::Dead => "dead",
+            Self::SignedOut => "signed-out",
+            Self::NoPermission => "no-permission",
+            Self::Offline => "offline",
+            Self::Failing => "failing",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// The word for a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateState {
+    /// Requests pass.
+    Clear,
+    /// Nothing is sent until `until`.
+    Cooling,
+    /// The deadline passed; one request decides.
+    Probing,
+    /// Nothing is sent until the file or a person changes it.
+    Blocked,
+}
+
+impl GateState {
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clear => "clear",
+            Self::Cooling => "cooling",
+            Self::Probing => "probing",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+/// One gate, as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GateView {
+    /// Its state.
+    pub state: GateState,
+    /// Failures since the last success.
+    pub failures: u32,
+    /// The rung it stands on, from 0; `None` while clear.
+    pub rung: Option<u32>,
+    /// When it lets the next request through.
+    pub until: Option<Stamp>,
+}
+
+/// What was counted since the daemon started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Counters {
+    /// Polls begun.
+    pub polls: u64,
+    /// Polls that brought a reading.
+    pub ok: u64,
+    /// 429s of the usage endpoint.
+    pub throttled: u64,
+    /// Rejections of a token.
+    pub auth_failures: u64,
+    /// Refreshes that brought a new token.
+    pub refreshes: u64,
+    /// Refreshes that did not.
+    pub refresh_failures: u64,
+}
+
+/// One account, as everyone sees it. Whether a reading is stale depends on when one looks, so that is left to the
+/// reader: see [`AccountView::is_stale`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccountView {
+    /// Its label.
+    pub name: AccountName,
+    /// Its vendor.
+    pub provider: ProviderId,
+    /// The plan, from the reading or the credential file.
+    pub plan: Option<String>,
+    /// How it is.
+    pub state: AccountState,
+    /// Why, as a sentence without a full stop.
+    pub reason: String,
+    /// Since when it is in this state.
+    pub since: Stamp,
+    /// When it changes by itself; `None` when it does not, or nothing is known.
+    pub until: Option<Stamp>,
+    /// What a person must do, or "nothing to do".
+    pub action: String,
+    /// The last good reading.
+    pub reading: Option<Reading>,
+    /// When the next poll is due; `None` when none is planned.
+    pub next_poll_at: Option<Stamp>,
+    /// The interval in force (configured or learned), for staleness.
+    pub interval: std::time::Duration,
+    /// The credential file.
+    pub credentials: CredentialView,
+    /// The rate-limit pause of the usage endpoint.
+    pub usage_gate: GateView,
+    /// The rate-limit pause of the token endpoint.
+    pub token_gate: GateView,
+    /// The auth pause.
+    pub auth_gate: GateView,
+    /// Counters since the daemon started.
+    pub counters: Counters,
+    /// The last exchanges, oldest first; for `explain`.
+    pub exchanges: Vec<Exchange>,
+}
+
+/// The credential file of an account, as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CredentialView {
+    /// Where it lies.
+    pub path: String,
+    /// Who writes it.
+    pub owner: CredentialOwner,
+    /// The refresh mode in force.
+    pub refresh: RefreshMode,
+    /// When its access token expires.
+    pub expires_at: Option<Stamp>,
+    /// When the login itself ends.
+    pub login_ends_at: Option<Stamp>,
+}
+
+impl AccountView {
+    /// Whether the last reading is older than two intervals at `now`, or one of its windows has been reset since.
+    pub fn is_stale(&self, now: Stamp) -> bool {
+        self.reading.as_ref().is_none_or(|reading| {
+            let age = std::time::Duration::try_from(now.duration_since(reading.read_at)).unwrap_or_default();
+            age > self.interval * 2 || reading.windows.iter().any(|w| w.resets_at.is_some_and(|at| at <= now))
+        })
+    }
+}

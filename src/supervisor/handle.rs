@@ -1,0 +1,131 @@
+//! What everyone outside the loop sees of it: a snapshot, a stream of transitions, and a way to ask.
+//!
+//! Owns no state of its own. Readers never wait for the loop: a [`Snapshot`] is published after every change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::model::{AccountName, Endpoint};
+use crate::policy::account::{Answer, Command};
+use crate::policy::status::{AccountState, AccountView};
+use crate::policy::time::Stamp;
+
+/// The whole daemon, at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// quotad's version.
+    pub version: &'static str,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Stamp,
+    /// Something the user should know about the daemon itself (cautious state, state that cannot be stored), or `None`.
+    pub notice: Option<String>,
+    /// Every account, by name.
+    pub accounts: Vec<AccountView>,
+    /// Whether the file watch of each account works (otherwise changes are seen at the next poll only).
+    pub watch_healthy: BTreeMap<AccountName, bool>,
+    /// What was sent since the start.
+    pub traffic: Traffic,
+}
+
+/// Upper bounds, in seconds, of the buckets of [`Timing`].
+pub const TIMING_BOUNDS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 90.0];
+
+/// How long exchanges with one endpoint took.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Timing {
+    /// Exchanges per bucket of [`TIMING_BOUNDS`] (not cumulative); the last entry holds what was longer.
+    pub buckets: [u64; TIMING_BOUNDS.len() + 1],
+    /// Their total.
+    pub sum_seconds: f64,
+}
+
+impl Timing {
+    /// Counts one exchange.
+    pub fn observe(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let bucket = TIMING_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(TIMING_BOUNDS.len());
+        self.buckets[bucket] += 1;
+        self.sum_seconds += seconds;
+    }
+}
+
+/// Requests since the start, by what they came to.
+#[derive(Debug, Clone, Default)]
+pub struct Traffic {
+    /// By account, endpoint and outcome word (`ok`, `limited`, `rejected`, …).
+    pub requests: BTreeMap<(AccountName, Endpoint, &'static str), u64>,
+    /// Refreshes by account and outcome word.
+    pub refreshes: BTreeMap<(AccountName, &'static str), u64>,
+    /// By endpoint.
+    pub timings: BTreeMap<Endpoint, Timing>,
+}
+
+/// One change of an account's state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// When.
+    pub at: Stamp,
+    /// Whose.
+    pub account: AccountName,
+    /// From which state.
+    pub from: AccountState,
+    /// To which.
+    pub to: AccountState,
+    /// Why.
+    pub reason: String,
+    /// When it changes by itself.
+    pub until: Option<Stamp>,
+    /// What a person must do.
+    pub action: String,
+}
+
+/// A command on its way to the loop.
+pub(super) struct Ask {
+    pub(super) account: AccountName,
+    pub(super) command: Command,
+    pub(super) answer: oneshot::Sender<Option<Answer>>,
+}
+
+/// A cloneable way to see and to ask the running daemon.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(super) transitions: broadcast::Sender<Transition>,
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) clock: Clock,
+}
+
+impl Handle {
+    /// The daemon as of now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// A receiver that wakes at every change.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Every state change from here on. A reader that lags more than 256 behind is told so and goes on.
+    pub fn transitions(&self) -> broadcast::Receiver<Transition> {
+        self.transitions.subscribe()
+    }
+
+    /// Wall time by the daemon's own clock.
+    pub fn now(&self) -> Stamp {
+        self.clock.now().stamp
+    }
+
+    /// Hands a command to an account; `None` when there is no such account or the daemon is stopping.
+    pub async fn command(&self, account: AccountName, command: Command) -> Option<Answer> {
+        let (answer, reply) = oneshot::channel();
+        self.asks.send(Ask { account, command, answer }).await.ok()?;
+        reply.await.ok()?
+    }
+}

@@ -1,0 +1,2 @@
+//! The one loop (skeleton).
+pub mod handle;

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod auth;
+pub mod cooldown;
 pub mod gate;
 pub mod ladder;
 pub mod refresh;

@@ -1,1 +1,212 @@
-//! Skeleton.
+//! May a refresh token be sent now, and what is known about each token.
+//!
+//! Owns the memory that outlives everything else: per fingerprint, whether the token is dead, spent, minted here, or
+//! stands behind an open fence. Owns the earliest moment of the next refresh. Never sends anything, and never
+//! forgets a verdict: a token that was refused for good is not posted again by any process of this state directory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::time::{Moment, Now, Stamp};
+use crate::model::{CredentialOwner, Fingerprint, Login, RefreshMode};
+
+/// How and when this account's refresh token may be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefreshRules {
+    /// Who sees to a new token, and when.
+    pub mode: RefreshMode,
+    /// Who writes the file.
+    pub owner: CredentialOwner,
+    /// Tries after one that never reached the server, and after an unknown outcome with nothing left to lose.
+    pub retries: u32,
+    /// The first wait between them; it doubles.
+    pub retry_base: Duration,
+    /// How early to act; at most a third of the token's life.
+    pub before_expiry: Duration,
+}
+
+/// What is known about one token, for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Mark {
+    /// Refused for good, and in which words.
+    pub dead: Option<String>,
+    /// Exchanged for a different successor.
+    pub spent: bool,
+    /// Came out of an exchange that quotad made.
+    pub minted: bool,
+    /// A person has had this dead token tried once more; that happens once ever.
+    pub retried: bool,
+    /// A POST of this token began and its outcome is not known. Stored before the POST.
+    pub fence: Option<Stamp>,
+    /// How often it was posted.
+    pub posts: u32,
+}
+
+impl Mark {
+    /// Whether the token must not be posted, whatever the circumstances.
+    pub fn is_used_up(&self) -> bool {
+        self.dead.is_some() || self.spent
+    }
+}
+
+/// Marks by fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marks(BTreeMap<Fingerprint, Mark>);
+
+impl Marks {
+    /// What is known about a token; nothing is a mark as well.
+    pub fn of(&self, fingerprint: Fingerprint) -> Mark {
+        self.0.get(&fingerprint).cloned().unwrap_or_default()
+    }
+
+    /// Takes note.
+    pub fn set(&mut self, fingerprint: Fingerprint, mark: Mark) {
+        self.0.insert(fingerprint, mark);
+    }
+}
+
+impl FromIterator<(Fingerprint, Mark)> for Marks {
+    fn from_iter<I: IntoIterator<Item = (Fingerprint, Mark)>>(marks: I) -> Self {
+        Self(marks.into_iter().collect())
+    }
+}
+
+/// Whether the access token has expired by its own word. Unknown expiry is not expired.
+pub fn is_expired(login: &Login, now: Now) -> bool {
+    login.expires_at.is_some_and(|at| at <= now.stamp)
+}
+
+/// What keeps a refresh token from being posted; each is a clause for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// The mode leaves it to the file's owner.
+    Owner,
+    /// The login has no refresh token.
+    NoRefreshToken,
+    /// Dead or spent.
+    UsedUp(String),
+    /// The file or its place makes a refresh unsafe.
+    Unsafe(String),
+    /// An earlier POST may have spent it, and its access token still lives.
+    Fenced,
+}
+
+impl Hold {
+    /// The clause.
+    pub fn said(&self) -> String {
+        match self {
+            Self::Owner => "the file's owner refreshes it".to_owned(),
+            Self::NoRefreshToken => "the login has no refresh token".to_owned(),
+            Self::UsedUp(why) => format!("its refresh token is used up ({why})"),
+            Self::Unsafe(why) => format!("refreshing is not safe here: {why}"),
+            Self::Fenced => "an earlier refresh has no known outcome and the token still lives".to_owned(),
+        }
+    }
+}
+
+/// Whether the rules allow this login's refresh token to be posted at all, timing apart.
+///
+/// # Errors
+/// The first thing that forbids it.
+pub fn may_post(rules: &RefreshRules, login: &Login, mark: &Mark, now: Now) -> Result<Fingerprint, Hold> {
+    if rules.mode != RefreshMode::Always || rules.owner != CredentialOwner::Quotad {
+        return Err(Hold::Owner);
+    }
+    let Some(refresh) = login.refresh else { return Err(Hold::NoRefreshToken) };
+    if let Some(why) = &login.unsafe_because {
+        return Err(Hold::Unsafe(why.clone()));
+    }
+    if mark.is_used_up() {
+        let why = mark.dead.as_deref().unwrap_or("it was exchanged for another");
+        return Err(Hold::UsedUp(why.to_owned()));
+    }
+    if mark.fence.is_some() && !is_expired(login, now) {
+        return Err(Hold::Fenced);
+    }
+    Ok(refresh)
+}
+
+/// When to act ahead of expiry: `min(before-expiry, a third of the token's life)` early. `None` when the expiry is
+/// not known. `life` is how long the token was to live when it was first seen.
+pub fn due(rules: &RefreshRules, login: &Login, life: Duration, now: Now) -> Option<Moment> {
+    let lead = rules.before_expiry.min(life / 3);
+    Some(now.moment + now.until(login.expires_at?).saturating_sub(lead))
+}
+
+/// The wait before try number `tries + 1`; `None` when the tries are used up.
+pub fn retry_wait(rules: &RefreshRules, tries: u32) -> Option<Duration> {
+    (tries < rules.retries).then(|| rules.retry_base.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> RefreshRules {
+        RefreshRules {
+            mode: RefreshMode::Always,
+            owner: CredentialOwner::Quotad,
+            retries: 2,
+            retry_base: Duration::from_millis(500),
+            before_expiry: Duration::from_secs(900),
+        }
+    }
+
+    fn now() -> Now {
+        Now { moment: Moment::from_millis(1_000_000), stamp: Stamp::from_second(1_800_000_000).unwrap() }
+    }
+
+    fn login(expires_in: i64) -> Login {
+        Login {
+            access: Fingerprint::new([1; 16]),
+            refresh: Some(Fingerprint::new([2; 16])),
+            expires_at: Some(Stamp::from_second(1_800_000_000 + expires_in).unwrap()),
+            login_ends_at: None,
+            scopes: None,
+            plan: None,
+            identity: None,
+            modified_at: None,
+            unsafe_because: None,
+        }
+    }
+
+    #[test]
+    fn a_token_behind_an_open_fence_is_not_posted_while_its_access_token_lives() {
+        let fenced = Mark { fence: Some(now().stamp), posts: 1, ..Mark::default() };
+        assert_eq!(may_post(&rules(), &login(1), &fenced, now()), Err(Hold::Fenced));
+        assert!(may_post(&rules(), &login(0), &fenced, now()).is_ok(), "expired: nothing is left to lose");
+        let unknown = Login { expires_at: None, ..login(0) };
+        assert_eq!(may_post(&rules(), &unknown, &fenced, now()), Err(Hold::Fenced), "unknown is not expired");
+    }
+
+    #[test]
+    fn only_always_on_a_grant_of_our_own_posts_and_never_a_dead_or_spent_token() {
+        for mode in [RefreshMode::Never, RefreshMode::WhenIdle, RefreshMode::Command] {
+            let rules = RefreshRules { mode, ..rules() };
+            assert_eq!(may_post(&rules, &login(-1), &Mark::default(), now()), Err(Hold::Owner), "{mode:?}");
+        }
+        let vendors = RefreshRules { owner: CredentialOwner::Vendor, ..rules() };
+        assert_eq!(may_post(&vendors, &login(-1), &Mark::default(), now()), Err(Hold::Owner));
+        for mark in
+            [Mark { dead: Some("invalid_grant".into()), ..Mark::default() }, Mark { spent: true, ..Mark::default() }]
+        {
+            assert!(matches!(may_post(&rules(), &login(-1), &mark, now()), Err(Hold::UsedUp(_))), "{mark:?}");
+        }
+    }
+
+    #[test]
+    fn it_acts_15_minutes_ahead_but_at_most_a_third_of_the_life() {
+        for (life, expires_in, due_in) in [(28_800, 28_800, 27_900), (900, 900, 600), (900, 100, 0), (60, 60, 40)] {
+            let due = due(&rules(), &login(expires_in), Duration::from_secs(life), now()).unwrap();
+            assert_eq!(due.since(now().moment).as_secs(), due_in, "life {life}, {expires_in} left");
+        }
+    }
+
+    #[test]
+    fn retries_wait_half_a_second_then_one_then_no_more() {
+        let waits: Vec<_> = (0..3).map(|tries| retry_wait(&rules(), tries).map(|wait| wait.as_millis())).collect();
+        assert_eq!(waits, [Some(500), Some(1000), None]);
+    }
+}

@@ -1,1 +1,103 @@
-//! Skeleton.
+//! All deadlines: what is due, and when to wake next.
+//!
+//! Owns the merging of nearby wake-ups: an entry may be served anywhere between its moment and its moment plus its
+//! slack, and the next wake-up is the latest one that is still in time for the most urgent entry; everything due by
+//! then rides along. Never holds two deadlines for one key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::time::Moment;
+
+/// Deadlines by key.
+#[derive(Debug, Clone)]
+pub struct Schedule<K> {
+    by_key: BTreeMap<K, (Moment, Moment)>,
+    /// By the moment from which an entry may be served.
+    by_due: BTreeSet<(Moment, K)>,
+    /// By the moment by which it must be.
+    by_limit: BTreeSet<(Moment, K)>,
+}
+
+impl<K: Ord + Clone> Schedule<K> {
+    /// No deadlines.
+    pub fn new() -> Self {
+        Self { by_key: BTreeMap::new(), by_due: BTreeSet::new(), by_limit: BTreeSet::new() }
+    }
+
+    /// Sets the deadline of `key`, in place of the one it had; `None` takes it away.
+    pub fn set(&mut self, key: &K, at: Option<Moment>, slack: Duration) {
+        if let Some((due, limit)) = self.by_key.remove(key) {
+            self.by_due.remove(&(due, key.clone()));
+            self.by_limit.remove(&(limit, key.clone()));
+        }
+        if let Some(at) = at {
+            let limit = at + slack;
+            self.by_key.insert(key.clone(), (at, limit));
+            self.by_due.insert((at, key.clone()));
+            self.by_limit.insert((limit, key.clone()));
+        }
+    }
+
+    /// Takes out every key that may be served at `now`, the longest due first.
+    pub fn take_due(&mut self, now: Moment) -> Vec<K> {
+        let due: Vec<K> = self.by_due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
+        for key in &due {
+            self.set(key, None, Duration::ZERO);
+        }
+        due
+    }
+
+    /// When to wake; `None` when there is nothing to wake for.
+    pub fn next_wake(&self) -> Option<Moment> {
+        self.by_limit.first().map(|(limit, _)| *limit)
+    }
+}
+
+impl<K: Ord + Clone> Default for Schedule<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn at(n: u64) -> Moment {
+        Moment::default() + s(n)
+    }
+
+    #[test]
+    fn one_wake_up_serves_everything_whose_slack_reaches_it() {
+        let mut schedule = Schedule::new();
+        schedule.set(&"watchdog", Some(at(30)), s(60));
+        schedule.set(&"poll", Some(at(70)), s(0));
+        schedule.set(&"look", Some(at(65)), s(30));
+        assert_eq!(schedule.next_wake(), Some(at(70)));
+        assert_eq!(schedule.take_due(at(70)), ["watchdog", "look", "poll"]);
+        assert_eq!(schedule.next_wake(), None);
+    }
+
+    #[test]
+    fn a_new_deadline_replaces_the_old_one_in_both_directions() {
+        let mut schedule = Schedule::new();
+        schedule.set(&1, Some(at(10)), s(0));
+        schedule.set(&1, Some(at(99)), s(0));
+        assert_eq!(schedule.take_due(at(50)), Vec::<i32>::new());
+        schedule.set(&1, Some(at(20)), s(0));
+        assert_eq!(schedule.take_due(at(50)), [1]);
+    }
+
+    #[test]
+    fn nothing_is_served_before_its_time() {
+        let mut schedule = Schedule::new();
+        schedule.set(&1, Some(at(10)), s(5));
+        assert_eq!(schedule.take_due(at(10) - Duration::from_millis(1)), Vec::<i32>::new());
+        assert_eq!(schedule.next_wake(), Some(at(15)));
+    }
+}

@@ -229,8 +229,10 @@ pub enum RefreshMode {
 pub enum Credential {
     /// A login with an access token.
     Login(Login),
-    /// No file, seen twice at least 5 s apart (a file just being replaced is not absent).
+    /// No file at this look. Policy believes it at the second look: a file just being replaced is not absent.
     Absent,
+    /// Empty or cut off, as a file is while it is written in place. Policy looks again before it believes it.
+    Torn(String),
     /// The vendor emptied the tokens: its own verdict "signed out".
     SignedOut,
     /// The file holds other things (MCP logins) but no login of this provider.
@@ -244,7 +246,7 @@ impl Credential {
     pub fn login(&self) -> Option<&Login> {
         match self {
             Self::Login(login) => Some(login),
-            Self::Absent | Self::SignedOut | Self::NoLogin | Self::Unreadable(_) => None,
+            Self::Absent | Self::Torn(_) | Self::SignedOut | Self::NoLogin | Self::Unreadable(_) => None,
         }
     }
 }

@@ -89,6 +89,11 @@ impl AuthPause {
         self.refresh_spent = true;
     }
 
+    /// The refresh never reached the server: it is not spent after all.
+    pub fn return_refresh(&mut self) {
+        self.refresh_spent = false;
+    }
+
     /// The incident and its wait.
     pub fn pause(&self) -> &Cooldown {
         &self.pause

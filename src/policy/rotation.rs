@@ -156,6 +156,11 @@ impl Rotation {
         self.posted
     }
 
+    /// What the server granted, once it has.
+    pub fn minted(&self) -> Option<&Minted> {
+        self.minted.as_ref()
+    }
+
     /// The step to perform now.
     pub fn step(&self) -> Step {
         self.step

@@ -1,0 +1,300 @@
+//! Asking for usage: the request, its retries, and what each answer leads to.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Record, Turn};
+use crate::model::{Exchange, Failure, Fingerprint, Reading, Source, UsageOutcome, Window};
+use crate::policy::auth::AuthPause;
+use crate::policy::gate::{Gate, Pace};
+use crate::policy::refresh::{self, Mark};
+use crate::policy::time::{Deadline, Moment, jittered};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// One poll under way: a request and its retries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Poll {
+    /// It ends at the latest when the next one is due.
+    pub(super) ends_at: Moment,
+    pub(super) tries: u32,
+    pub(super) overloaded: u32,
+    /// The next try leaves then.
+    pub(super) retry_at: Option<Moment>,
+}
+
+/// Polls that brought no reading and no verdict about token or rate, in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Setback {
+    pub(super) kind: SetbackKind,
+    /// Why, as a clause.
+    pub(super) said: String,
+    pub(super) count: u32,
+}
+
+/// Kinds of setback; each has its own wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SetbackKind {
+    /// 5xx, timeouts, refused connections: 1, 2, then 4 intervals.
+    Transient,
+    /// No network: one interval, and nothing is counted.
+    Offline,
+    /// An edge page: 30 minutes, doubling to 6 hours.
+    Challenge,
+    /// An answer nobody understands: 1 hour.
+    Garbage,
+    /// The endpoint is gone: 6 hours.
+    Gone,
+    /// Scope, plan, organisation or billing: once a day, and at each new token.
+    NoPermission,
+    /// The token was refused: one interval; the auth pause does the rest.
+    Rejected,
+}
+
+impl SetbackKind {
+    /// The wait after the `count`th in a row.
+    fn wait(self, count: u32, interval: Duration) -> Duration {
+        let doubled = |first: Duration, cap: Duration| {
+            first.saturating_mul(1_u32.checked_shl(count.saturating_sub(1)).unwrap_or(u32::MAX)).min(cap)
+        };
+        let wait = match self {
+            Self::Transient => doubled(interval, interval * 4),
+            Self::Offline | Self::Rejected => interval,
+            Self::Challenge => doubled(HOUR / 2, HOUR * 6),
+            Self::Garbage => HOUR,
+            Self::Gone => HOUR * 6,
+            Self::NoPermission => HOUR * 24,
+        };
+        wait.max(interval)
+    }
+}
+
+impl Account {
+    /// The interval in force: configured, or learned from throttling.
+    pub(super) fn interval(&self) -> Duration {
+        self.pace.interval(self.rules.interval)
+    }
+
+    /// Sends one request. That it leaves, and when the next may, is stored first: a crash loop is no request loop.
+    pub(super) fn ask(&mut self, turn: &mut Turn) {
+        let Some(login) = self.login() else { return };
+        let token = login.access;
+        let now = turn.now.moment;
+        self.asked = Some(Deadline::after(now, self.rules.floor));
+        let interval = self.interval();
+        if let Some(poll) = &mut self.poll {
+            poll.retry_at = None;
+        } else {
+            self.poll = Some(Poll { ends_at: now + interval, tries: 0, overloaded: 0, retry_at: None });
+            self.counters.polls += 1;
+        }
+        self.next_poll = Some(Deadline::after(now, jittered(interval, self.rules.jitter, turn.dice)));
+        self.hold_back();
+        self.earned = false;
+        self.early = false;
+        self.persist_login(false, turn);
+        self.activity = Activity::Asking(token);
+        turn.act(Action::Ask(token));
+    }
+
+    /// No poll is due before the pauses let it pass.
+    pub(super) fn hold_back(&mut self) {
+        let pauses = [self.usage.pause().until(), self.auth.pause().until()];
+        for until in pauses.into_iter().flatten() {
+            self.next_poll = Some(self.next_poll.map_or(until, |next| next.later(until)));
+        }
+    }
+
+    pub(super) fn on_replied(&mut self, outcome: UsageOutcome, mut exchange: Exchange, turn: &mut Turn) {
+        let Activity::Asking(token) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
+        exchange.meaning = meaning(&outcome);
+        self.note_exchange(exchange);
+        match outcome {
+            UsageOutcome::Answered { windows, plan } => self.on_answered(windows, plan, turn),
+            UsageOutcome::Limited { demand } => self.on_limited(demand, turn),
+            UsageOutcome::Rejected { permanent, said } => {
+                self.poll = None;
+                self.look(Purpose::Rejection { token, permanent, said }, turn);
+            }
+            UsageOutcome::NoPermission { said } => self.set_back(SetbackKind::NoPermission, said, None, turn),
+            UsageOutcome::Failed { failure, demand } => self.on_failed(failure, demand, turn),
+        }
+    }
+
+    fn on_answered(&mut self, windows: Vec<Window>, plan: Option<String>, turn: &mut Turn) {
+        let was_calm = self.is_calm();
+        let two_intervals = self.interval() * 2;
+        if self.usage.succeed(&self.rules.gates, two_intervals, turn.now.moment) {
+            turn.tell(Event::GateCleared(GateName::Usage));
+        }
+        if self.auth.succeed(&self.rules.auth, two_intervals, turn.now.moment) {
+            turn.tell(Event::GateCleared(GateName::Auth));
+        }
+        self.pace.recover(self.rules.interval);
+        self.setback = None;
+        self.poll = None;
+        self.answered = true;
+        self.counters.ok += 1;
+        let plan = plan.or_else(|| self.login().and_then(|login| login.plan.clone()));
+        let reading = Reading { windows, plan, read_at: turn.now.stamp, source: Source::Api };
+        turn.act(Action::Persist(Record::Reading(self.login_key(), reading.clone())));
+        self.reading = Some(reading);
+        if !was_calm {
+            self.persist_gates(turn);
+        }
+        self.decide(turn);
+    }
+
+    /// Whether a success changes nothing that is stored: then it costs no write of its own.
+    fn is_calm(&self) -> bool {
+        self.answered
+            && self.setback.is_none()
+            && self.pace == Pace::default()
+            && self.usage == Gate::default()
+            && self.auth == AuthPause::default()
+    }
+
+    /// A 429 fails fast: no retry, and the incident also changes the pace.
+    fn on_limited(&mut self, demand: Option<Duration>, turn: &mut Turn) {
+        self.poll = None;
+        self.counters.throttled += 1;
+        if !self.usage.pause().is_open() {
+            self.pace.slow_down(self.rules.interval);
+        }
+        self.usage.refuse(demand, &self.rules.gates, turn.now.moment, turn.dice);
+        turn.tell(Event::GateCooling(GateName::Usage));
+        self.wait_from_last_request(self.interval(), turn);
+        self.persist_gates(turn);
+        self.decide(turn);
+    }
+
+    fn on_failed(&mut self, failure: Failure, demand: Option<Duration>, turn: &mut Turn) {
+        if let Some(retry_at) = self.retry_at(failure, demand, turn) {
+            if let Some(poll) = &mut self.poll {
+                poll.retry_at = Some(retry_at);
+            }
+            return;
+        }
+        let (kind, said) = match failure {
+            Failure::Overloaded => (SetbackKind::Transient, "the vendor is overloaded (529)".to_owned()),
+            Failure::Server(status) => (SetbackKind::Transient, format!("the usage endpoint answered {status}")),
+            Failure::Timeout => (SetbackKind::Transient, "the usage endpoint did not answer in time".to_owned()),
+            Failure::Connect => (SetbackKind::Transient, "the usage endpoint refused the connection".to_owned()),
+            Failure::Offline => (SetbackKind::Offline, "this machine has no network".to_owned()),
+            Failure::Challenge => (SetbackKind::Challenge, "an edge page stood before the usage endpoint".to_owned()),
+            Failure::Garbage(how) => {
+                (SetbackKind::Garbage, format!("the usage endpoint's answer made no sense: {how}"))
+            }
+            Failure::Gone(status) => (SetbackKind::Gone, format!("the usage endpoint is gone ({status})")),
+            Failure::Refused(status) => {
+                (SetbackKind::Gone, format!("the usage endpoint refused the request ({status})"))
+            }
+        };
+        self.set_back(kind, &said, demand, turn);
+    }
+
+    /// When to try again within this poll; `None` ends it.
+    fn retry_at(&mut self, failure: Failure, demand: Option<Duration>, turn: &mut Turn) -> Option<Moment> {
+        let rules = &self.rules;
+        let poll = self.poll.as_mut()?;
+        poll.overloaded = if failure == Failure::Overloaded { poll.overloaded + 1 } else { 0 };
+        let falls_back = rules.has_other_source && poll.overloaded >= rules.overloaded_fallback;
+        if !failure.is_transient() || demand.is_some() || falls_back || poll.tries >= rules.retries {
+            return None;
+        }
+        let cap = rules.retry_base.saturating_mul(1_u32.checked_shl(poll.tries).unwrap_or(u32::MAX));
+        let at = turn.now.moment + cap.min(rules.retry_max).mul_f64(turn.dice.roll());
+        poll.tries += 1;
+        (at < poll.ends_at).then_some(at)
+    }
+
+    /// A poll ended without a reading: the next one waits what its kind of setback asks, and what the server asks.
+    pub(super) fn set_back(&mut self, kind: SetbackKind, said: &str, demand: Option<Duration>, turn: &mut Turn) {
+        self.poll = None;
+        let before = self.setback.as_ref().filter(|setback| setback.kind == kind).map_or(0, |setback| setback.count);
+        let count = before.saturating_add(1);
+        self.setback = Some(Setback { kind, said: said.to_owned(), count });
+        self.wait_from_last_request(kind.wait(count, self.interval()), turn);
+        if let Some(demand) = demand {
+            let demand = jittered(demand.min(self.rules.gates.max_retry_after), self.rules.jitter, turn.dice);
+            let served = Deadline::after(turn.now.moment, demand);
+            self.next_poll = Some(self.next_poll.map_or(served, |next| next.later(served)));
+        }
+        self.persist_login(true, turn);
+        self.decide(turn);
+    }
+
+    /// Draws the next poll `wait` from the last request, and lets the pauses hold it back.
+    fn wait_from_last_request(&mut self, wait: Duration, turn: &mut Turn) {
+        let from = self.asked.map_or(turn.now.moment, |asked| asked.at - asked.length);
+        self.next_poll = Some(Deadline::after(from, jittered(wait, self.rules.jitter, turn.dice)));
+        self.hold_back();
+    }
+
+    /// After a look: the file still holds the rejected token, or it does not and nothing is counted.
+    pub(super) fn on_rejection(&mut self, token: Fingerprint, permanent: bool, said: &'static str, turn: &mut Turn) {
+        let Some(login) = self.login().cloned() else { return self.decide(turn) };
+        if login.access != token {
+            self.earned = true;
+            return self.decide(turn);
+        }
+        if refresh::is_expired(&login, turn.now) {
+            return self.decide(turn);
+        }
+        self.counters.auth_failures += 1;
+        self.auth.reject(turn.now.moment);
+        if permanent {
+            let mark = Mark { dead: Some(said.to_owned()), ..self.marks.of(token) };
+            self.mark(token, mark, turn);
+            turn.tell(Event::AccountDead);
+        }
+        let minted = self.marks.of(token).minted;
+        if self.auth.may_refresh(minted) && self.may_refresh_now(turn.now) {
+            self.auth.spend_refresh();
+            self.persist_gates(turn);
+            self.setback = Some(rejected(said));
+            return self.rotate(Reason::Rejection, turn);
+        }
+        self.settle_rejection(said, turn);
+    }
+
+    /// Nothing more can be tried with this rejection: wait.
+    pub(super) fn settle_rejection(&mut self, said: &str, turn: &mut Turn) {
+        self.setback = Some(rejected(said));
+        if self.auth.settle(&self.rules.auth, turn.now.moment, turn.dice) {
+            turn.tell(Event::GateCooling(GateName::Auth));
+        }
+        self.hold_back();
+        self.persist_gates(turn);
+        self.decide(turn);
+    }
+}
+
+fn rejected(said: &str) -> Setback {
+    Setback { kind: SetbackKind::Rejected, said: said.to_owned(), count: 1 }
+}
+
+/// The outcome in a few words, for `explain`.
+fn meaning(outcome: &UsageOutcome) -> String {
+    match outcome {
+        UsageOutcome::Answered { windows, .. } => format!("{} windows", windows.len()),
+        UsageOutcome::Limited { demand: None } => "rate-limited, no advice".to_owned(),
+        UsageOutcome::Limited { demand: Some(wait) } => format!("rate-limited, wait {} s", wait.as_secs()),
+        UsageOutcome::Rejected { permanent: false, said } => format!("token refused: {said}"),
+        UsageOutcome::Rejected { permanent: true, said } => format!("token refused for good: {said}"),
+        UsageOutcome::NoPermission { said } => format!("not allowed: {said}"),
+        UsageOutcome::Failed { failure, .. } => match failure {
+            Failure::Overloaded => "overloaded".to_owned(),
+            Failure::Server(_) => "server error".to_owned(),
+            Failure::Timeout => "no whole answer in time".to_owned(),
+            Failure::Connect => "connection refused".to_owned(),
+            Failure::Offline => "no network".to_owned(),
+            Failure::Challenge => "edge page".to_owned(),
+            Failure::Garbage(how) => format!("not understood: {how}"),
+            Failure::Gone(_) => "endpoint gone".to_owned(),
+            Failure::Refused(_) => "request refused".to_owned(),
+        },
+    }
+}

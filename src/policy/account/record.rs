@@ -1,0 +1,180 @@
+//! What survives a restart: two records, by what they belong to.
+//!
+//! A [`LoginRecord`] belongs to (provider, origin, login), so that renaming an account, moving its file or running
+//! `once` forgets nothing. A [`FileRecord`] belongs to the credential file: rejections are about the token in it.
+
+use serde::{Deserialize, Serialize};
+
+use super::poll::Setback;
+use super::{Account, Action, Turn};
+use crate::model::{Fingerprint, Reading};
+use crate::policy::auth::{AuthPause, AuthRecord};
+use crate::policy::gate::{Gate, GateRecord, Pace};
+use crate::policy::refresh::Mark;
+use crate::policy::time::{BootId, Deadline, Now, SavedDeadline, Stamp};
+
+/// Something to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// Under this login key. Durable means on the platter before anything that follows.
+    Login {
+        /// See [`Account::login_key`].
+        key: String,
+        /// What to store.
+        record: Box<LoginRecord>,
+        /// Whether it must be on disk before the next action.
+        durable: bool,
+    },
+    /// Under this file key; always durable.
+    File {
+        /// See [`Account::file_key`].
+        key: String,
+        /// What to store.
+        record: Box<FileRecord>,
+    },
+    /// The last good reading of a login.
+    Reading(String, Reading),
+    /// What is known of a token; always durable.
+    Mark(Fingerprint, Mark),
+}
+
+/// Gates, pace and deadlines of a login.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LoginRecord {
+    usage: GateRecord,
+    token: GateRecord,
+    pace: Pace,
+    asked: Option<SavedDeadline>,
+    next_poll: Option<SavedDeadline>,
+    setback: Option<Setback>,
+    answered: bool,
+}
+
+/// The auth pause of a credential file, and what a person decided about it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FileRecord {
+    auth: AuthRecord,
+    paused: bool,
+    minted_at: Option<SavedDeadline>,
+    lost_races: Vec<Stamp>,
+    never_until: Option<SavedDeadline>,
+}
+
+/// A [`FileRecord`] brought back.
+pub(super) struct File {
+    pub(super) auth: AuthPause,
+    pub(super) paused: bool,
+    pub(super) minted_at: Option<Deadline>,
+    pub(super) lost_races: Vec<Stamp>,
+    pub(super) never_until: Option<Deadline>,
+}
+
+impl FileRecord {
+    pub(super) fn restore(self, now: Now, boot: &BootId) -> File {
+        File {
+            auth: self.auth.restore(now, boot),
+            paused: self.paused,
+            minted_at: self.minted_at.map(|saved| saved.restore(now, boot)),
+            lost_races: self.lost_races,
+            never_until: self.never_until.map(|saved| saved.restore(now, boot)),
+        }
+    }
+}
+
+impl Account {
+    /// What gates belong to: provider, origin and login. The login is the account uuid where it is known, else the
+    /// credential file's path.
+    pub fn login_key(&self) -> String {
+        let login = match &self.identity {
+            Some(uuid) => format!("uuid:{uuid}"),
+            None => format!("file:{}", self.rules.credentials),
+        };
+        format!("{} {} {login}", self.rules.provider, self.rules.origin)
+    }
+
+    /// What the auth pause belongs to: provider and credential file.
+    pub fn file_key(&self) -> String {
+        Self::file_key_of(&self.rules)
+    }
+
+    /// [`Self::file_key`], before there is an account.
+    pub fn file_key_of(rules: &super::Rules) -> String {
+        format!("{} {}", rules.provider, rules.credentials)
+    }
+
+    /// Takes on what is stored for the login. What is already known of it, because it had no name so far, is kept
+    /// where it is harsher.
+    pub(super) fn restore_login(&mut self, record: &LoginRecord, now: Now) {
+        let later = |known: Option<Deadline>, saved: &Option<SavedDeadline>| match (known, saved) {
+            (known, None) => known,
+            (None, Some(saved)) => Some(saved.restore(now, &self.boot)),
+            (Some(known), Some(saved)) => Some(known.later(saved.restore(now, &self.boot))),
+        };
+        self.asked = later(self.asked, &record.asked);
+        self.next_poll = later(self.next_poll, &record.next_poll);
+        self.usage = self.usage.harsher(record.usage.restore(now, &self.boot));
+        self.token = self.token.harsher(record.token.restore(now, &self.boot));
+        self.pace = self.pace.slower(record.pace);
+        self.setback = self.setback.take().or_else(|| record.setback.clone());
+        self.answered |= record.answered;
+    }
+
+    /// Another account now: nothing of the old login's state is its own.
+    pub(super) fn forget_login(&mut self) {
+        self.usage = Gate::default();
+        self.token = Gate::default();
+        self.auth = AuthPause::default();
+        self.pace = Pace::default();
+        self.asked = None;
+        self.next_poll = None;
+        self.setback = None;
+        self.answered = false;
+        self.reading = None;
+        self.poll = None;
+        self.minted_at = None;
+    }
+
+    /// Takes over the gates of another account of the same login, which has just been told something.
+    pub fn follow(&mut self, other: &Self) {
+        self.usage = other.usage;
+        self.token = other.token;
+        self.pace = other.pace;
+        if let Some(asked) = other.asked.filter(|asked| self.asked.is_none_or(|own| own.at < asked.at)) {
+            self.asked = Some(asked);
+            self.next_poll = Some(self.next_poll.map_or(asked, |next| next.later(asked)));
+        }
+        self.hold_back();
+    }
+
+    /// Stores gates and auth pause, durably: before the wait they describe begins.
+    pub(super) fn persist_gates(&mut self, turn: &mut Turn) {
+        self.persist_login(true, turn);
+        self.persist_file(turn);
+    }
+
+    pub(super) fn persist_login(&mut self, durable: bool, turn: &mut Turn) {
+        let (now, boot) = (turn.now, &self.boot);
+        let record = Box::new(LoginRecord {
+            usage: self.usage.save(now, boot),
+            token: self.token.save(now, boot),
+            pace: self.pace,
+            asked: self.asked.map(|at| at.save(now, boot)),
+            next_poll: self.next_poll.map(|at| at.save(now, boot)),
+            setback: self.setback.clone(),
+            answered: self.answered,
+        });
+        turn.act(Action::Persist(Record::Login { key: self.login_key(), record, durable }));
+    }
+
+    pub(super) fn persist_file(&mut self, turn: &mut Turn) {
+        let (now, boot) = (turn.now, &self.boot);
+        let record = Box::new(FileRecord {
+            auth: self.auth.save(now, boot),
+            paused: self.paused,
+            minted_at: self.minted_at.map(|at| at.save(now, boot)),
+            lost_races: self.lost_races.clone(),
+            never_until: self.never_until.map(|at| at.save(now, boot)),
+        });
+        turn.act(Action::Persist(Record::File { key: self.file_key(), record }));
+    }
+}

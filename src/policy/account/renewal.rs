@@ -1,0 +1,341 @@
+//! Renewing the access token: when a rotation starts, and what its end leads to.
+
+use std::time::Duration;
+
+use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Turn, VERDICT_LOOKS};
+use crate::model::{Exchange, Fingerprint, Login, Refusal};
+use crate::policy::refresh::{self, Hold, Mark};
+use crate::policy::rotation::{self, End, Minted, Next, Rotation, Step};
+use crate::policy::time::{Deadline, Moment, Now};
+
+/// An edge page on the token endpoint: at least this long (credentials.md 9.3, EDGE).
+const EDGE_WAIT: Duration = Duration::from_secs(30 * 60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Account {
+    /// When a refresh for the sake of expiry is due; `None` when none will be sent by itself.
+    pub(super) fn refresh_at(&self, now: Now) -> Option<Moment> {
+        if self.unplaced.is_some() {
+            return Some(self.refresh_not_before.unwrap_or(now.moment));
+        }
+        let login = self.login()?;
+        let mark = self.refresh_mark();
+        let due = match self.may_post(login, now) {
+            Ok(_) if self.renewal_owed => now.moment,
+            Ok(_) => refresh::due(&self.rules.refresh, login, self.life, now)?,
+            // Behind an open fence nothing is sent while something could be lost; at expiry nothing is left to lose.
+            Err(Hold::Fenced) => now.moment + now.until(login.expires_at?),
+            Err(_) => return None,
+        };
+        // After an attempt without a definite answer the ladder decides, not the distance between refreshes.
+        let is_first = mark.fence.is_none() && !self.renewal_owed;
+        let spaced = self.minted_at.filter(|_| is_first).map(|at| at.at);
+        let pauses = [self.token.pause().until(), self.auth.pause().until()];
+        let holds = pauses.into_iter().flatten().map(|until| until.at).chain(spaced).chain(self.refresh_not_before);
+        Some(holds.fold(due, Moment::max))
+    }
+
+    /// Whether a rejected token may be answered with a refresh at this moment.
+    pub(super) fn may_refresh_now(&self, now: Now) -> bool {
+        self.login().is_some_and(|login| self.may_post(login, now).is_ok())
+            && self.token.pause().admits(now.moment)
+            && self.refresh_not_before.is_none_or(|at| at <= now.moment)
+    }
+
+    /// Whether the rules allow the file's refresh token to be posted, timing apart.
+    pub(super) fn may_post(&self, login: &Login, now: Now) -> Result<Fingerprint, Hold> {
+        if self.paused {
+            return Err(Hold::Unsafe("the account is paused".to_owned()));
+        }
+        if let Some(said) = self.refresh_off {
+            return Err(Hold::Unsafe(said.to_owned()));
+        }
+        if self.never_until.is_some_and(|until| !until.passed(now.moment)) {
+            return Err(Hold::Unsafe("somebody else refreshed this file twice in a day".to_owned()));
+        }
+        let mut mark = self.refresh_mark();
+        if self.second_try {
+            mark.dead = None;
+        }
+        refresh::may_post(&self.rules.refresh, login, &mark, now)
+    }
+
+    /// A refresh is due: place what was granted, or post.
+    pub(super) fn renew(&mut self, turn: &mut Turn) {
+        if let Some(unplaced) = self.unplaced.clone() {
+            return self.begin(Rotation::placing(unplaced.posted, unplaced.minted), Reason::Placing, turn);
+        }
+        // A fence found open counts as a try whose outcome is unknown: a crash loop climbs like any other failure.
+        if std::mem::take(&mut self.inherited_fence) && !self.token.pause().is_open() {
+            self.tries = self.refresh_mark().posts.saturating_sub(1);
+            if !self.try_again_soon(turn) {
+                self.token_refuses(None, turn);
+            }
+            return;
+        }
+        let reason = if self.renewal_owed { Reason::Rejection } else { Reason::Expiry };
+        self.rotate(reason, turn);
+    }
+
+    /// Starts a rotation of the file's refresh token.
+    pub(super) fn rotate(&mut self, reason: Reason, turn: &mut Turn) {
+        let Some(posted) = self.login().and_then(|login| login.refresh) else { return };
+        self.begin(Rotation::of(posted), reason, turn);
+    }
+
+    fn begin(&mut self, rotation: Rotation, reason: Reason, turn: &mut Turn) {
+        let step = rotation.step();
+        self.activity = Activity::Rotating(Box::new(rotation), reason);
+        turn.act(Action::Rotate(step));
+    }
+
+    pub(super) fn on_stepped(&mut self, event: rotation::Event, exchange: Option<Exchange>, turn: &mut Turn) {
+        let Activity::Rotating(mut rotation, reason) = std::mem::replace(&mut self.activity, Activity::Idle) else {
+            return;
+        };
+        if let Some(exchange) = exchange {
+            self.note_exchange(exchange);
+        }
+        let posted = rotation.posted();
+        self.note_answer(posted, &event, turn);
+        match rotation.on(event) {
+            Next::Perform(step) => {
+                self.activity = Activity::Rotating(rotation, reason);
+                match step {
+                    Step::OpenFence => {
+                        let mark = self.marks.of(posted);
+                        self.unfenced = Some(mark.clone());
+                        let mark = Mark { fence: Some(turn.now.stamp), posts: mark.posts + 1, ..mark };
+                        self.marks.set(posted, mark.clone());
+                        turn.act(Action::Fence(posted, mark));
+                    }
+                    Step::Post => {
+                        turn.tell(Event::RefreshSent);
+                        turn.act(Action::Rotate(step));
+                    }
+                    // The file is right again: the fence closes before the stored successor goes.
+                    Step::Settle => {
+                        self.close_fence(posted, turn);
+                        turn.act(Action::Rotate(step));
+                    }
+                    _ => turn.act(Action::Rotate(step)),
+                }
+            }
+            Next::Over(end) => self.on_rotated(posted, end, reason, turn),
+        }
+    }
+
+    /// What the POST said about the posted token is stored at once, before the file is touched or a lock released.
+    fn note_answer(&mut self, posted: Fingerprint, event: &rotation::Event, turn: &mut Turn) {
+        let mark = self.marks.of(posted);
+        let before = self.unfenced.clone().unwrap_or_default();
+        match event {
+            rotation::Event::Refused(Refusal::Terminal(said)) => {
+                let retried = mark.retried || self.second_try;
+                self.mark(posted, Mark { dead: Some((*said).to_owned()), fence: None, retried, ..mark }, turn);
+            }
+            // The outcome stays unknown: the fence stays open.
+            rotation::Event::Refused(Refusal::Unknown(_)) => {}
+            rotation::Event::Refused(Refusal::NeverArrived(_)) => self.mark(posted, before, turn),
+            // This POST spent nothing; what an earlier one did is as unknown as it was.
+            rotation::Event::Refused(_) => self.mark(posted, Mark { fence: before.fence, ..mark }, turn),
+            rotation::Event::Granted(minted) => {
+                let access = self.marks.of(minted.access);
+                self.mark(minted.access, Mark { minted: true, ..access }, turn);
+            }
+            rotation::Event::Done | rotation::Event::Changed | rotation::Event::Failed(_) => return,
+        }
+        self.unfenced = None;
+    }
+
+    fn close_fence(&mut self, posted: Fingerprint, turn: &mut Turn) {
+        let mark = self.marks.of(posted);
+        let spent = match &self.activity {
+            Activity::Rotating(rotation, _) => rotation.minted().is_some_and(|minted| minted.refresh != posted),
+            _ => false,
+        };
+        if mark.fence.is_some() || mark.spent != spent {
+            self.mark(posted, Mark { fence: None, spent: mark.spent || spent, ..mark }, turn);
+        }
+    }
+
+    fn on_rotated(&mut self, posted: Fingerprint, end: End, reason: Reason, turn: &mut Turn) {
+        let second_try = std::mem::take(&mut self.second_try);
+        match end {
+            End::Minted(minted) => {
+                turn.tell(Event::RefreshDone);
+                self.on_minted(&minted, reason, turn);
+            }
+            End::Unplaced(minted, why) => {
+                self.on_minted(&minted, reason, turn);
+                self.refresh_not_before = Some(turn.now.moment + self.rules.interval);
+                if reason != Reason::Placing {
+                    turn.tell(Event::Warning(format!(
+                        "the new token could not be written into the credential file: {why}; \
+                         it is kept aside and used meanwhile"
+                    )));
+                }
+            }
+            End::Adopted => self.look(Purpose::Turn, turn),
+            End::LostRace => self.on_lost_race(posted, turn),
+            End::Held(why) => {
+                // Nothing was sent: a fence that was opened for it is as it was before.
+                if let Some(before) = self.unfenced.take() {
+                    self.mark(posted, before, turn);
+                }
+                self.refresh_not_before = Some(turn.now.moment + self.rules.interval);
+                if self.held.as_ref() != Some(&why) {
+                    turn.tell(Event::RefreshFailed(why.clone()));
+                }
+                self.held = Some(why);
+                self.go_on_without(reason, turn);
+            }
+            End::Refused(refusal) => {
+                self.counters.refresh_failures += 1;
+                turn.tell(Event::RefreshFailed(refusal_said(refusal).to_owned()));
+                self.on_refused(posted, refusal, reason, second_try, turn);
+            }
+        }
+    }
+
+    fn on_minted(&mut self, minted: &Minted, reason: Reason, turn: &mut Turn) {
+        let two_intervals = self.rules.interval * 2;
+        if self.token.succeed(&self.rules.gates, two_intervals, turn.now.moment) {
+            turn.tell(Event::GateCleared(GateName::Token));
+        }
+        self.tries = 0;
+        self.renewal_owed = false;
+        self.refresh_not_before = None;
+        self.held = None;
+        if reason != Reason::Placing {
+            self.counters.refreshes += 1;
+            self.minted_at = Some(Deadline::after(turn.now.moment, self.rules.interval));
+            self.life = minted.lease;
+        }
+        // One refresh and one request answer a rejection.
+        self.earned |= reason == Reason::Rejection;
+        self.persist_gates(turn);
+        self.look(Purpose::Turn, turn);
+    }
+
+    fn on_lost_race(&mut self, posted: Fingerprint, turn: &mut Turn) {
+        turn.tell(Event::LostRace);
+        let mark = self.marks.of(posted);
+        self.mark(posted, Mark { fence: None, spent: true, ..mark }, turn);
+        let now = turn.now;
+        self.lost_races.retain(|at| now.since(*at) < DAY);
+        self.lost_races.push(now.stamp);
+        if self.lost_races.len() >= 2 {
+            self.lost_races.clear();
+            self.never_until = Some(Deadline::after(now.moment, DAY));
+            turn.tell(Event::Warning(
+                "somebody else refreshed this file first, twice in a day: not refreshing it for 24 h".to_owned(),
+            ));
+        }
+        self.persist_file(turn);
+        self.look(Purpose::Turn, turn);
+    }
+
+    fn on_refused(&mut self, posted: Fingerprint, refusal: Refusal, reason: Reason, second: bool, turn: &mut Turn) {
+        match refusal {
+            Refusal::Terminal(said) => {
+                self.tries = 0;
+                if second {
+                    turn.tell(Event::AccountDead);
+                    return self.go_on_without(reason, turn);
+                }
+                return self.look(Purpose::Verdict { posted, said, looks: 1, reason }, turn);
+            }
+            Refusal::Limited { demand } => self.token_refuses(demand, turn),
+            Refusal::Challenge => self.token_refuses(Some(EDGE_WAIT), turn),
+            Refusal::NeverArrived(_) => {
+                self.renewal_owed = reason == Reason::Rejection;
+                if self.try_again_soon(turn) {
+                    return self.decide(turn);
+                }
+                // Nothing was spent, so nothing is used up: the next poll may try again.
+                self.tries = 0;
+                self.renewal_owed = false;
+                self.auth.return_refresh();
+                self.refresh_not_before = Some(self.next_poll.map_or(self.tick, |next| next.at));
+            }
+            Refusal::Unknown(_) => {
+                let expired = self.login().is_some_and(|login| refresh::is_expired(login, turn.now));
+                // While the access token lives the fence holds everything back; nothing to time.
+                if expired && !self.try_again_soon(turn) {
+                    self.token_refuses(None, turn);
+                }
+            }
+            Refusal::Misconfigured(said) | Refusal::Account(said) => {
+                self.refresh_off = Some(said);
+                turn.tell(Event::Warning(format!("refreshing is switched off until a reload: {said}")));
+            }
+        }
+        self.go_on_without(reason, turn);
+    }
+
+    /// A rotation brought nothing. A rejection that it was to answer is settled now.
+    fn go_on_without(&mut self, reason: Reason, turn: &mut Turn) {
+        if reason == Reason::Rejection {
+            let said = self.setback.as_ref().map_or_else(String::new, |setback| setback.said.clone());
+            return self.settle_rejection(&said, turn);
+        }
+        self.decide(turn);
+    }
+
+    fn token_refuses(&mut self, demand: Option<Duration>, turn: &mut Turn) {
+        self.token.refuse(demand, &self.rules.gates, turn.now.moment, turn.dice);
+        turn.tell(Event::GateCooling(GateName::Token));
+        self.persist_gates(turn);
+    }
+
+    /// Draws the next quick try; `false` when they are used up.
+    fn try_again_soon(&mut self, turn: &mut Turn) -> bool {
+        let Some(wait) = refresh::retry_wait(&self.rules.refresh, self.tries) else { return false };
+        self.tries += 1;
+        self.refresh_not_before = Some(turn.now.moment + wait);
+        true
+    }
+
+    /// After a look: is the refused token still the one in the file? Believed at the third look.
+    pub(super) fn on_verdict(
+        &mut self,
+        posted: Fingerprint,
+        said: &'static str,
+        looks: usize,
+        reason: Reason,
+        turn: &mut Turn,
+    ) {
+        if self.login().and_then(|login| login.refresh) != Some(posted) {
+            return self.on_lost_race(posted, turn);
+        }
+        if let Some(wait) = VERDICT_LOOKS.get(looks) {
+            self.look_at = Some(turn.now.moment + *wait);
+            self.next_purpose = Purpose::Verdict { posted, said, looks: looks + 1, reason };
+            return;
+        }
+        turn.tell(Event::AccountDead);
+        self.go_on_without(reason, turn);
+    }
+
+    /// In the cautious state the refresh token found may have been posted by a process nobody remembers.
+    pub(super) fn fence_what_is_found(&mut self, login: &Login, turn: &mut Turn) {
+        if let Some(token) = login.refresh {
+            let mark = Mark { fence: Some(turn.now.stamp), posts: 1, ..self.marks.of(token) };
+            self.mark(token, mark, turn);
+        }
+    }
+}
+
+/// The refusal in a few words.
+pub(super) fn refusal_said(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Terminal(said)
+        | Refusal::Unknown(said)
+        | Refusal::NeverArrived(said)
+        | Refusal::Misconfigured(said)
+        | Refusal::Account(said) => said,
+        Refusal::Limited { .. } => "the token endpoint answered 429",
+        Refusal::Challenge => "an edge page stood before the token endpoint",
+    }
+}

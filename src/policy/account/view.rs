@@ -1,0 +1,200 @@
+//! The words: state, reason, until when, and what a person must do.
+
+use super::poll::SetbackKind;
+use super::{Account, Event, Turn};
+use crate::model::{Credential, RefreshMode};
+use crate::policy::refresh;
+use crate::policy::status::{AccountState, AccountView, CredentialView, GateState, GateView};
+use crate::policy::time::{Deadline, Now, Stamp};
+
+const NOTHING: &str = "nothing to do";
+
+/// State, reason, until, action: what one look at the account says.
+struct Words {
+    state: AccountState,
+    reason: String,
+    until: Option<Stamp>,
+    action: String,
+}
+
+impl Account {
+    /// The account as everyone sees it.
+    pub fn view(&self, now: Now) -> AccountView {
+        let words = self.words(now);
+        let login = self.login();
+        AccountView {
+            name: self.rules.name.clone(),
+            provider: self.rules.provider,
+            plan: self
+                .reading
+                .as_ref()
+                .and_then(|reading| reading.plan.clone())
+                .or_else(|| login.and_then(|login| login.plan.clone())),
+            state: words.state,
+            reason: words.reason,
+            since: self.since,
+            until: words.until,
+            action: words.action,
+            reading: self.reading.clone(),
+            next_poll_at: self.next_poll.filter(|_| self.can_ask(now)).map(|next| now.stamp_at(next.at)),
+            interval: self.interval(),
+            credentials: CredentialView {
+                path: self.rules.credentials.clone(),
+                owner: self.rules.refresh.owner,
+                refresh: self.rules.refresh.mode,
+                expires_at: login.and_then(|login| login.expires_at),
+                login_ends_at: login.and_then(|login| login.login_ends_at),
+            },
+            usage_gate: self.usage.pause().view(now),
+            token_gate: self.token.pause().view(now),
+            auth_gate: self.auth_view(now, words.state),
+            counters: self.counters,
+            exchanges: self.exchanges.clone(),
+        }
+    }
+
+    /// A verdict blocks the auth gate: only the file or a person opens it.
+    fn auth_view(&self, now: Now, state: AccountState) -> GateView {
+        let view = self.auth.pause().view(now);
+        if matches!(state, AccountState::Dead | AccountState::NoPermission | AccountState::SignedOut) {
+            return GateView { state: GateState::Blocked, until: None, ..view };
+        }
+        view
+    }
+
+    /// Tells when the state has changed.
+    pub(super) fn note_state(&mut self, turn: &mut Turn) {
+        let to = self.words(turn.now).state;
+        if to != self.state {
+            let from = std::mem::replace(&mut self.state, to);
+            self.since = turn.now.stamp;
+            turn.tell(Event::StateChanged { from, to });
+        }
+    }
+
+    fn words(&self, now: Now) -> Words {
+        if self.paused {
+            let resume = format!("`quotad resume {}` when you want it back", self.rules.name);
+            return words(AccountState::Paused, "paused by you".to_owned(), None, resume);
+        }
+        match &self.credential {
+            None => words(AccountState::Starting, "not looked at yet".to_owned(), None, NOTHING.to_owned()),
+            Some(Credential::Login(_)) => self.words_for_login(now),
+            Some(Credential::Unreadable(why) | Credential::Torn(why)) => {
+                let action = format!("repair {} or {}", self.rules.credentials, self.log_in());
+                words(AccountState::Failing, why.clone(), None, action)
+            }
+            Some(missing) => {
+                let reason = match missing {
+                    Credential::SignedOut => "the vendor's CLI signed out",
+                    Credential::NoLogin => "the credential file holds no login of this vendor",
+                    _ => "there is no credential file",
+                };
+                words(AccountState::SignedOut, reason.to_owned(), None, self.log_in())
+            }
+        }
+    }
+
+    fn words_for_login(&self, now: Now) -> Words {
+        let Some(login) = self.login() else {
+            return words(AccountState::Starting, String::new(), None, String::new());
+        };
+        let expired = refresh::is_expired(login, now);
+        if let Some(said) = self.marks.of(login.access).dead {
+            let reason = format!("this access token was refused for good ({said})");
+            return words(AccountState::Dead, reason, None, self.log_in());
+        }
+        let mark = self.refresh_mark();
+        if self.rules.refresh.mode != RefreshMode::Never && mark.is_used_up() {
+            let said = mark.dead.as_deref().unwrap_or("it was exchanged for another");
+            let rest = match login.expires_at {
+                Some(at) if !expired => format!("; readings go on until the access token expires ({})", clock(at)),
+                _ => String::new(),
+            };
+            let reason = format!("this login's refresh token was refused for good ({said}){rest}");
+            return words(AccountState::Dead, reason, None, self.log_in());
+        }
+        if !self.has_scope(login) {
+            let scope = self.rules.usage_scope.unwrap_or_default();
+            let reason = format!("the token lacks the scope {scope}");
+            return words(AccountState::NoPermission, reason, None, self.log_in());
+        }
+        let until = |deadline: Option<Deadline>| deadline.map(|deadline| now.stamp_at(deadline.at));
+        if let Some(setback) = self.setback.as_ref().filter(|setback| setback.kind == SetbackKind::NoPermission) {
+            let action = format!("check the plan and its permissions, or {}", self.log_in());
+            return words(AccountState::NoPermission, setback.said.clone(), until(self.next_poll), action);
+        }
+        if self.auth.pause().is_open() {
+            let said = self.setback.as_ref().map_or("the token was refused", |setback| setback.said.as_str());
+            let reason = format!("the login was refused {} times in a row: {said}", self.auth.pause().failures());
+            let action = format!("nothing yet; if it stays so, {}", self.log_in());
+            return words(AccountState::AuthPaused, reason, until(self.auth.pause().until()), action);
+        }
+        if expired {
+            return self.words_for_expired(now);
+        }
+        if self.usage.pause().is_open() {
+            let advice = match self.usage.demanded() {
+                Some(wait) => format!("Retry-After {} s", wait.as_secs()),
+                None => "no Retry-After".to_owned(),
+            };
+            let reason = format!("the usage endpoint answered 429 ({advice})");
+            return words(AccountState::Throttled, reason, until(self.usage.pause().until()), NOTHING.to_owned());
+        }
+        match &self.setback {
+            Some(setback) => {
+                let state = match setback.kind {
+                    SetbackKind::Offline => AccountState::Offline,
+                    _ => AccountState::Failing,
+                };
+                words(state, setback.said.clone(), until(self.next_poll), NOTHING.to_owned())
+            }
+            None if self.answered => {
+                words(AccountState::Ok, "the last request was answered".to_owned(), None, NOTHING.to_owned())
+            }
+            None => {
+                words(AccountState::Starting, "nothing asked yet".to_owned(), until(self.next_poll), NOTHING.to_owned())
+            }
+        }
+    }
+
+    /// The access token has expired: who makes a new one, and when.
+    fn words_for_expired(&self, now: Now) -> Words {
+        let gate = self.token.pause();
+        let next = self.refresh_at(now).map(|at| now.stamp_at(at));
+        if self.rules.refresh.mode == RefreshMode::Never {
+            let reason = "the access token has expired; its owner refreshes it at its next use".to_owned();
+            let action = "nothing to do; using the vendor's CLI brings fresh numbers".to_owned();
+            return words(AccountState::Waiting, reason, None, action);
+        }
+        if gate.is_open() {
+            let reason = "the token endpoint refused the last refresh; the access token has expired".to_owned();
+            return words(AccountState::Throttled, reason, next, NOTHING.to_owned());
+        }
+        if let Some(login) = self.login()
+            && let Err(hold) = self.may_post(login, now)
+        {
+            let reason = format!("the access token has expired and {}", hold.said());
+            return words(AccountState::Waiting, reason, next, self.log_in());
+        }
+        let reason = match &self.held {
+            Some(why) => format!("the access token has expired and could not be refreshed: {why}"),
+            None => "the access token has expired and is being refreshed".to_owned(),
+        };
+        let state = if self.held.is_some() { AccountState::Failing } else { AccountState::Waiting };
+        words(state, reason, next, NOTHING.to_owned())
+    }
+
+    fn log_in(&self) -> String {
+        format!("log in again: {}", self.rules.login_command)
+    }
+}
+
+fn words(state: AccountState, reason: String, until: Option<Stamp>, action: String) -> Words {
+    Words { state, reason, until, action }
+}
+
+/// A wall time within a sentence: UTC to the minute; readers of the JSON have the exact one beside it.
+fn clock(at: Stamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}

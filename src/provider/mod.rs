@@ -149,7 +149,7 @@ pub trait Provider: Sync {
 /// The vendor behind an id: the registry, one line each.
 pub fn of(id: ProviderId) -> &'static dyn Provider {
     match id {
-        ProviderId::Claude => todo!(),
+        ProviderId::Claude => &claude::Claude,
     }
 }
 

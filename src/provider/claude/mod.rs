@@ -1,0 +1,143 @@
+//! Anthropic's Claude subscriptions: Pro, Max, Team, Enterprise.
+//!
+//! Owns the two requests; [`usage`] reads the numbers, `grant` a token answer, `fault` everything that went wrong.
+//! Sends its own name as the user agent and never asks for a scope: some clients got `invalid_scope` for sending any.
+//! Facts: `reference/providers.md`, section 1, and `reference/credentials.md`, 1A.7 and 2.
+
+mod fault;
+mod grant;
+pub mod usage;
+
+use std::time::Duration;
+
+use super::{Endpoints, Grant, Method, Provider, Reply, Request, SecretPlace, TokenEncoding};
+use crate::model::{ProviderId, Refusal, UsageOutcome};
+use crate::policy::time::Stamp;
+
+/// Anthropic, as a [`Provider`].
+#[derive(Debug, Clone, Copy)]
+pub struct Claude;
+
+impl Provider for Claude {
+    fn id(&self) -> ProviderId {
+        ProviderId::Claude
+    }
+
+    /// About five requests per access token are answered before a 429 that can last for hours (claude-code#31021).
+    fn floor(&self) -> Duration {
+        Duration::from_mins(5)
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        Endpoints {
+            usage_url: "https://api.anthropic.com/api/oauth/usage".to_owned(),
+            token_url: "https://platform.claude.com/v1/oauth/token".to_owned(),
+            client_id: "9d1c250a-e61b-44d9-88ed-5944d1962f5e".to_owned(),
+            token_encoding: TokenEncoding::Json,
+            user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+
+    /// Tokens of `claude setup-token` lack it and are answered with 403 (claude-code#24654).
+    fn usage_scope(&self) -> Option<&'static str> {
+        Some("user:profile")
+    }
+
+    fn login_command(&self) -> &'static str {
+        "claude /login"
+    }
+
+    fn usage_request(&self, endpoints: &Endpoints) -> Request {
+        Request {
+            method: Method::Get,
+            url: endpoints.usage_url.clone(),
+            headers: vec![
+                ("accept", "application/json".to_owned()),
+                ("content-type", "application/json".to_owned()),
+                ("anthropic-beta", "oauth-2025-04-20".to_owned()),
+                ("user-agent", endpoints.user_agent.clone()),
+            ],
+            secret: SecretPlace::Bearer,
+        }
+    }
+
+    fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
+        match reply.status {
+            200..=299 => usage::read(reply),
+            _ => fault::usage(reply, received),
+        }
+    }
+
+    fn refresh_request(&self, endpoints: &Endpoints) -> Request {
+        let content_type = match endpoints.token_encoding {
+            TokenEncoding::Json => "application/json",
+            TokenEncoding::Form => "application/x-www-form-urlencoded",
+        };
+        Request {
+            method: Method::Post,
+            url: endpoints.token_url.clone(),
+            headers: vec![
+                ("accept", "application/json".to_owned()),
+                ("content-type", content_type.to_owned()),
+                ("user-agent", endpoints.user_agent.clone()),
+            ],
+            secret: SecretPlace::Field {
+                name: "refresh_token",
+                others: vec![("grant_type", "refresh_token".to_owned()), ("client_id", endpoints.client_id.clone())],
+                encoding: endpoints.token_encoding,
+            },
+        }
+    }
+
+    fn read_refresh(&self, reply: &Reply, received: Stamp) -> Result<Grant, Refusal> {
+        match reply.status {
+            200..=299 => grant::read(reply),
+            _ => Err(fault::refresh(reply, received)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn requests_go_where_the_endpoints_say_under_the_name_they_say() {
+        let endpoints = Endpoints {
+            usage_url: "http://127.0.0.1:1/usage".to_owned(),
+            token_url: "http://127.0.0.1:1/token".to_owned(),
+            client_id: "client".to_owned(),
+            token_encoding: TokenEncoding::Form,
+            user_agent: "somebody/1".to_owned(),
+        };
+        let (usage, refresh) = (Claude.usage_request(&endpoints), Claude.refresh_request(&endpoints));
+        assert_eq!((usage.method, usage.url, usage.secret), (Method::Get, endpoints.usage_url, SecretPlace::Bearer));
+        assert!(usage.headers.contains(&("anthropic-beta", "oauth-2025-04-20".to_owned())));
+        assert_eq!((refresh.method, refresh.url), (Method::Post, endpoints.token_url));
+        assert!(refresh.headers.contains(&("content-type", "application/x-www-form-urlencoded".to_owned())));
+        for headers in [usage.headers, refresh.headers] {
+            assert!(headers.contains(&("user-agent", "somebody/1".to_owned())));
+        }
+        let others = vec![("grant_type", "refresh_token".to_owned()), ("client_id", "client".to_owned())];
+        let secret = SecretPlace::Field { name: "refresh_token", others, encoding: TokenEncoding::Form };
+        assert_eq!(refresh.secret, secret, "no scope");
+    }
+
+    #[test]
+    fn the_public_endpoints_are_https_and_honest_about_who_asks() {
+        let endpoints = Claude.endpoints();
+        assert!(endpoints.usage_url.starts_with("https://") && endpoints.token_url.starts_with("https://"));
+        assert!(endpoints.user_agent.starts_with("quotad/"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_a_reader_panic(status in any::<u16>(), body in any::<Vec<u8>>(), advice in "\\PC{0,9}") {
+            let reply = Reply { status, headers: vec![("retry-after".to_owned(), advice)], body };
+            let _ = Claude.read_usage(&reply, Stamp::UNIX_EPOCH);
+            let _ = Claude.read_refresh(&reply, Stamp::UNIX_EPOCH);
+        }
+    }
+}

@@ -229,10 +229,8 @@ pub enum RefreshMode {
 pub enum Credential {
     /// A login with an access token.
     Login(Login),
-    /// No file at this look. Policy believes it at the second look: a file just being replaced is not absent.
+    /// No file.
     Absent,
-    /// Empty or cut off, as a file is while it is written in place. Policy looks again before it believes it.
-    Torn(String),
     /// The vendor emptied the tokens: its own verdict "signed out".
     SignedOut,
     /// The file holds other things (MCP logins) but no login of this provider.
@@ -246,7 +244,7 @@ impl Credential {
     pub fn login(&self) -> Option<&Login> {
         match self {
             Self::Login(login) => Some(login),
-            Self::Absent | Self::Torn(_) | Self::SignedOut | Self::NoLogin | Self::Unreadable(_) => None,
+            Self::Absent | Self::SignedOut | Self::NoLogin | Self::Unreadable(_) => None,
         }
     }
 }
@@ -401,4 +399,19 @@ pub enum Refusal {
     Challenge,
     /// The account may not (403 with JSON): no retry.
     Account(&'static str),
+}
+
+impl Refusal {
+    /// The refusal in a few words of ours.
+    pub fn said(self) -> &'static str {
+        match self {
+            Self::Terminal(said)
+            | Self::Unknown(said)
+            | Self::NeverArrived(said)
+            | Self::Misconfigured(said)
+            | Self::Account(said) => said,
+            Self::Limited { .. } => "the token endpoint answered 429",
+            Self::Challenge => "an edge page stood before the token endpoint",
+        }
+    }
 }

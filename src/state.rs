@@ -1,1 +1,409 @@
-//! Skeleton.
+//! The only owner of `state.db`: gates, fences, marks, readings.
+//!
+//! SQLite in WAL mode. What a wait or a fence rests on is written with `synchronous=FULL` before it takes effect;
+//! readings with NORMAL. Never holds a token, in any form but its keyed hash. A file that cannot be understood is
+//! set aside, never deleted, and the daemon starts in the cautious state; a file of a newer quotad is refused.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::disk::{self, DiskError, Lock, LockError};
+use crate::model::{Fingerprint, Reading};
+use crate::policy::account::{FileRecord, LoginRecord, Record};
+use crate::policy::refresh::{Mark, Marks};
+
+/// The version of the tables. A higher one in the file means a newer quotad wrote it.
+const VERSION: i64 = 1;
+
+/// `quot` in ASCII: tells our file from any other SQLite file.
+const APPLICATION_ID: i64 = 0x7175_6f74;
+
+const SCHEMA: &str = "
+    CREATE TABLE meta    (name        TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE login   (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE file    (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE mark    (fingerprint TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE reading (login       TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+";
+
+/// Why the state could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another quotad holds the directory.
+    #[error("another quotad{} already uses {}; stop it first, or give this one a `--state-dir` of its own", holder(*.pid), .dir.display())]
+    Held {
+        /// Its process id, if the lock file says.
+        pid: Option<u32>,
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A newer quotad wrote the file.
+    #[error("{} was written by a newer quotad (version {found}, this one knows {VERSION}); upgrade quotad, or move the file away", .path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// The directory or the file could not be made or opened.
+    #[error("could not open the state: {0}")]
+    Disk(#[from] DiskError),
+    /// SQLite could not make a new file.
+    #[error("could not open {}: {cause}; check the disk and the directory's permissions", .path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        cause: rusqlite::Error,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+}
+
+/// Why something could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[error("could not store {what} in state.db: {cause}; it is kept in memory")]
+pub struct StoreError {
+    what: &'static str,
+    cause: rusqlite::Error,
+}
+
+/// The open state. Holds the directory's lock for as long as it lives.
+#[derive(Debug)]
+pub struct State {
+    db: Connection,
+    dir: PathBuf,
+    set_aside: Option<PathBuf>,
+    _lock: Lock,
+}
+
+impl State {
+    /// Opens or creates `state.db` in `dir`, which becomes ours alone until this value is dropped.
+    ///
+    /// # Errors
+    /// [`OpenError`]; an unreadable file is none: it is set aside, see [`Self::set_aside`].
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        disk::private_dir(dir)?;
+        let lock = Lock::acquire(&dir.join("quotad.lock")).map_err(|error| match error {
+            LockError::Held { pid, .. } => OpenError::Held { pid, dir: dir.to_owned() },
+            LockError::Disk(error) => OpenError::Disk(error),
+        })?;
+        let path = dir.join("state.db");
+        let mut set_aside = None;
+        let db = match open_existing(&path) {
+            Ok(Some(db)) => db,
+            Ok(None) => create(&path)?,
+            Err(Unreadable::Newer(found)) => return Err(OpenError::Newer { path, found }),
+            Err(Unreadable::Damaged) => {
+                set_aside = Some(disk::set_aside(&path)?);
+                for suffix in ["-wal", "-shm"] {
+                    let beside = dir.join(format!("state.db{suffix}"));
+                    if beside.exists() {
+                        disk::set_aside(&beside)?;
+                    }
+                }
+                create(&path)?
+            }
+        };
+        Ok(Self { db, dir: dir.to_owned(), set_aside, _lock: lock })
+    }
+
+    /// Where an unreadable file was put. If there is one, nothing stored is known: the cautious state.
+    pub fn set_aside(&self) -> Option<&Path> {
+        self.set_aside.as_deref()
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The key of every fingerprint. Made once, from the system's randomness.
+    ///
+    /// # Errors
+    /// When it can be neither read nor stored: without it no token could be recognised after a restart.
+    pub fn fingerprint_key(&self) -> Result<[u8; 32], StoreError> {
+        let stored: Option<Vec<u8>> = self
+            .db
+            .query_row("SELECT value FROM meta WHERE name = 'fingerprint-key'", [], |row| row.get(0))
+            .optional()
+            .map_err(|cause| StoreError { what: "the fingerprint key", cause })?;
+        if let Some(key) = stored.and_then(|key| key.try_into().ok()) {
+            return Ok(key);
+        }
+        let key: [u8; 32] = rand::random();
+        self.write("the fingerprint key", true, |db| {
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('fingerprint-key', ?1)", params![key.as_slice()])
+        })?;
+        Ok(key)
+    }
+
+    /// What is stored for a login.
+    pub fn login(&self, key: &str) -> Option<LoginRecord> {
+        self.read("SELECT record FROM login WHERE key = ?1", key)
+    }
+
+    /// What is stored for a credential file.
+    pub fn file(&self, key: &str) -> Option<FileRecord> {
+        self.read("SELECT record FROM file WHERE key = ?1", key)
+    }
+
+    /// The last good reading of a login.
+    pub fn reading(&self, login: &str) -> Option<Reading> {
+        self.read("SELECT record FROM reading WHERE login = ?1", login)
+    }
+
+    /// What is known of every token.
+    pub fn marks(&self) -> Marks {
+        let rows = self.db.prepare("SELECT fingerprint, record FROM mark").and_then(|mut statement| {
+            statement
+                .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let parsed = |(hex, json): (String, String)| {
+            Some((Fingerprint::from_hex(&hex)?, serde_json::from_str::<Mark>(&json).ok()?))
+        };
+        rows.unwrap_or_default().into_iter().filter_map(parsed).collect()
+    }
+
+    /// Stores one record; when it is durable, it is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the disk is full or gone. The caller keeps the record in memory, or, for a fence, does not
+    /// post.
+    pub fn store(&self, record: &Record) -> Result<(), StoreError> {
+        match record {
+            Record::Login { key, record, durable } => {
+                self.upsert("the gates", *durable, "INSERT OR REPLACE INTO login VALUES (?1, ?2)", key, record)
+            }
+            Record::File { key, record } => {
+                self.upsert("the auth pause", true, "INSERT OR REPLACE INTO file VALUES (?1, ?2)", key, record)
+            }
+            Record::Reading(login, reading) => {
+                self.upsert("a reading", false, "INSERT OR REPLACE INTO reading VALUES (?1, ?2)", login, reading)
+            }
+            Record::Mark(fingerprint, mark) => {
+                let hex = fingerprint.to_hex();
+                self.upsert("a fence or verdict", true, "INSERT OR REPLACE INTO mark VALUES (?1, ?2)", &hex, mark)
+            }
+        }
+    }
+
+    fn upsert<T: Serialize>(
+        &self,
+        what: &'static str,
+        durable: bool,
+        sql: &'static str,
+        key: &str,
+        record: &T,
+    ) -> Result<(), StoreError> {
+        let json = serde_json::to_string(record)
+            .map_err(|error| StoreError { what, cause: rusqlite::Error::ToSqlConversionFailure(Box::new(error)) })?;
+        self.write(what, durable, |db| db.prepare_cached(sql)?.execute(params![key, json]))
+    }
+
+    fn write(
+        &self,
+        what: &'static str,
+        durable: bool,
+        statement: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
+    ) -> Result<(), StoreError> {
+        let synchronous = if durable { "FULL" } else { "NORMAL" };
+        self.db
+            .pragma_update(None, "synchronous", synchronous)
+            .and_then(|()| statement(&self.db))
+            .map(|_| ())
+            .map_err(|cause| StoreError { what, cause })
+    }
+
+    fn read<T: DeserializeOwned>(&self, sql: &'static str, key: &str) -> Option<T> {
+        let json: String =
+            self.db.prepare_cached(sql).ok()?.query_row(params![key], |row| row.get(0)).optional().ok()??;
+        serde_json::from_str(&json).ok()
+    }
+}
+
+enum Unreadable {
+    Newer(i64),
+    Damaged,
+}
+
+impl From<rusqlite::Error> for Unreadable {
+    fn from(_: rusqlite::Error) -> Self {
+        Self::Damaged
+    }
+}
+
+/// Opens a file that is already there, and reads every record once: what does not parse now would be a silent hole
+/// in the memory of a gate later. `None` when there is no file, or an empty one.
+fn open_existing(path: &Path) -> Result<Option<Connection>, Unreadable> {
+    let Ok(metadata) = path.symlink_metadata() else { return Ok(None) };
+    if !metadata.is_file() {
+        return Err(Unreadable::Damaged);
+    }
+    if metadata.len() == 0 {
+        return Ok(None);
+    }
+    let db = Connection::open(path)?;
+    configure(&db)?;
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let application: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != APPLICATION_ID {
+        return Err(Unreadable::Damaged);
+    }
+    if version > VERSION {
+        return Err(Unreadable::Newer(version));
+    }
+    let verdict: String = db.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+    if verdict != "ok" || version < 1 {
+        return Err(Unreadable::Damaged);
+    }
+    all_parse::<LoginRecord>(&db, "SELECT record FROM login")?;
+    all_parse::<FileRecord>(&db, "SELECT record FROM file")?;
+    all_parse::<Mark>(&db, "SELECT record FROM mark")?;
+    all_parse::<Reading>(&db, "SELECT record FROM reading")?;
+    Ok(Some(db))
+}
+
+fn all_parse<T: DeserializeOwned>(db: &Connection, sql: &str) -> Result<(), Unreadable> {
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let json: String = row.get(0)?;
+        serde_json::from_str::<T>(&json).map_err(|_| Unreadable::Damaged)?;
+    }
+    Ok(())
+}
+
+fn create(path: &Path) -> Result<Connection, OpenError> {
+    // The mode must be right from the first byte; SQLite gives its WAL the mode of the database.
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(DiskError::on("create", path))?;
+    let fresh = || -> rusqlite::Result<Connection> {
+        let db = Connection::open(path)?;
+        db.pragma_update(None, "page_size", 1024)?;
+        configure(&db)?;
+        db.execute_batch(&format!(
+            "BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
+        ))?;
+        Ok(db)
+    };
+    fresh().map_err(|cause| OpenError::Database { path: path.to_owned(), cause })
+}
+
+fn configure(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(Duration::from_secs(2))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // A handful of rows: the page cache needs no megabytes.
+    db.pragma_update(None, "cache_size", -128)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mark(said: &str) -> (Fingerprint, Mark) {
+        (Fingerprint::new([7; 16]), Mark { dead: Some(said.to_owned()), posts: 1, ..Mark::default() })
+    }
+
+    #[test]
+    fn what_was_stored_is_there_after_a_restart_and_the_file_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fingerprint, dead) = mark("invalid_grant");
+        let key = {
+            let state = State::open(dir.path()).unwrap();
+            state.store(&Record::Mark(fingerprint, dead.clone())).unwrap();
+            state.fingerprint_key().unwrap()
+        };
+        let state = State::open(dir.path()).unwrap();
+        assert_eq!(state.marks().of(fingerprint), dead);
+        assert_eq!(state.fingerprint_key().unwrap(), key);
+        assert_eq!(state.set_aside(), None);
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.file_name());
+        }
+    }
+
+    #[test]
+    fn an_unreadable_file_is_set_aside_whole_and_said() {
+        for content in [b"not a database at all, but long enough to be one".repeat(50), vec![0; 4096], b"x".to_vec()] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("state.db"), &content).unwrap();
+            let state = State::open(dir.path()).unwrap();
+            let kept = state.set_aside().expect("set aside");
+            assert_eq!(std::fs::read(kept).unwrap(), content);
+            assert!(state.store(&Record::Mark(mark("x").0, mark("x").1)).is_ok(), "the new file works");
+        }
+    }
+
+    #[test]
+    fn a_record_that_does_not_parse_is_as_bad_as_a_broken_file() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(State::open(dir.path()).unwrap());
+        let db = Connection::open(dir.path().join("state.db")).unwrap();
+        db.execute("INSERT INTO login VALUES ('k', '{\"usage\": 7}')", []).unwrap();
+        drop(db);
+        assert!(State::open(dir.path()).unwrap().set_aside().is_some());
+    }
+
+    #[test]
+    fn damage_at_any_page_never_panics_and_never_loses_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let state = State::open(dir.path()).unwrap();
+            for n in 0..200_u8 {
+                state.store(&Record::Mark(Fingerprint::new([n; 16]), mark("y").1)).unwrap();
+            }
+            state.db.pragma_update(None, "wal_checkpoint", "TRUNCATE").ok();
+        }
+        let whole = std::fs::read(dir.path().join("state.db")).unwrap();
+        for at in (0..whole.len()).step_by(509) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut damaged = whole.clone();
+            let end = (at + 64).min(damaged.len());
+            damaged[at..end].fill(0xA5);
+            std::fs::write(dir.path().join("state.db"), &damaged).unwrap();
+            match State::open(dir.path()) {
+                Ok(state) => assert!(state.set_aside().is_none_or(Path::exists)),
+                Err(OpenError::Newer { .. }) => {}
+                Err(error) => panic!("at {at}: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_newer_quotad_is_refused_and_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(State::open(dir.path()).unwrap());
+        let path = dir.path().join("state.db");
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = State::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("written by a newer quotad (version 2, this one knows 1)"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_second_daemon_is_refused_by_pid() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = State::open(dir.path()).unwrap();
+        let error = State::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains(&format!("(pid {})", std::process::id())), "{error}");
+    }
+}

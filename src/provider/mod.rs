@@ -65,8 +65,9 @@ pub struct Request {
     pub secret: SecretPlace,
 }
 
-/// One whole answer, as far as a vendor's parser needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One whole answer, as far as a vendor's parser needs it. Its `Debug` leaves out headers and body: a token answer
+/// holds tokens.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
@@ -74,6 +75,12 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body, at most 1 MiB.
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reply({}, {} bytes)", self.status, self.body.len())
+    }
 }
 
 impl Reply {

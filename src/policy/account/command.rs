@@ -144,7 +144,7 @@ impl Account {
 
     fn login_needed(&self) -> Answer {
         let view = match &self.credential {
-            Some(Credential::Unreadable(why) | Credential::Torn(why)) => why.clone(),
+            Some(Credential::Unreadable(why)) => why.clone(),
             _ => format!("log in again: {}", self.rules.login_command),
         };
         Answer { verdict: Verdict::LoginNeeded, at: None, said: view }

@@ -24,16 +24,11 @@ use super::rotation::{self, Minted, Rotation, Step};
 use super::status::{AccountState, Counters};
 use super::time::{BootId, Deadline, Dice, Moment, Now, Stamp, jittered};
 use crate::model::{
-    AccountName, Credential, Endpoint, Exchange, Fingerprint, Login, ProviderId, Reading, Refusal, UsageOutcome,
+    AccountName, Credential, Exchange, Fingerprint, Login, ProviderId, Reading, UsageOutcome,
 };
 
 /// How long a file must lie still before it is looked at again.
 const DEBOUNCE: Duration = Duration::from_millis(250);
-/// Looks at a file that is torn: right after the debounce, then at these distances, then it counts as unreadable.
-const TORN_LOOKS: [Duration; 4] =
-    [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(150), Duration::from_secs(1)];
-/// A file just being replaced is not absent: the second look that finds nothing comes this much later.
-const ABSENT_LOOK: Duration = Duration::from_secs(5);
 /// Looks after a terminal refusal of a refresh token, before it is believed (credentials.md 9.3).
 const VERDICT_LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
 /// After a resume the network needs a moment; jitter comes on top.
@@ -106,6 +101,11 @@ pub enum Input {
 pub struct Look {
     /// What the file holds, or, while a successor waits to be placed, what quotad knows to be newer.
     pub credential: Credential,
+    /// How long to wait before each further look that must find the same before it is believed (a torn file, a
+    /// missing one: credentials.md 9.1); empty when one look is enough.
+    pub doubt: &'static [Duration],
+    /// What a person should put right, although it keeps nothing from working.
+    pub warning: Option<String>,
     /// A successor that was granted but does not lie in the file yet.
     pub unplaced: Option<Unplaced>,
 }
@@ -307,8 +307,9 @@ pub struct Account {
     /// A look is due then: debounce, a torn or absent file, a verdict.
     look_at: Option<Moment>,
     next_purpose: Purpose,
-    torn_looks: usize,
-    absent_seen: bool,
+    /// Looks in a row that found something doubtful.
+    doubts: usize,
+    warning: Option<String>,
     /// The slow look at a file that nothing is asked with.
     tick: Moment,
     settle_until: Moment,
@@ -360,8 +361,8 @@ impl Account {
             never_until: restored.never_until,
             look_at: Some(now.moment),
             next_purpose: Purpose::Turn,
-            torn_looks: 0,
-            absent_seen: false,
+            doubts: 0,
+            warning: None,
             tick: now.moment,
             settle_until: now.moment,
             state: AccountState::Starting,
@@ -446,9 +447,14 @@ impl Account {
 
     fn on_looked(&mut self, look: Look, turn: &mut Turn) {
         let Activity::Looking(purpose) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
-        if self.must_look_again(&look.credential, purpose.clone(), turn) {
-            return;
+        if let Some(wait) = look.doubt.get(self.doubts).copied() {
+            self.doubts += 1;
+            return self.look_again(wait, purpose, turn);
         }
+        if look.doubt.is_empty() {
+            self.doubts = 0;
+        }
+        self.warning = look.warning;
         self.unplaced = look.unplaced;
         if self.take_in(look.credential, turn) {
             // Another login: its own gates come first; whatever the look was for belonged to the old one.
@@ -463,26 +469,11 @@ impl Account {
         }
     }
 
-    /// A torn file is looked at again at once, a missing one 5 s later, before either is believed.
-    fn must_look_again(&mut self, credential: &Credential, purpose: Purpose, turn: &mut Turn) -> bool {
-        let again = match credential {
-            Credential::Torn(_) => TORN_LOOKS.get(self.torn_looks).copied().inspect(|_| self.torn_looks += 1),
-            Credential::Absent if !self.absent_seen && self.credential != Some(Credential::Absent) => {
-                self.absent_seen = true;
-                Some(ABSENT_LOOK)
-            }
-            _ => {
-                self.torn_looks = 0;
-                self.absent_seen = false;
-                None
-            }
-        };
-        let Some(wait) = again else { return false };
+    fn look_again(&mut self, wait: Duration, purpose: Purpose, turn: &mut Turn) {
         if self.look_at.is_none() {
             self.look_at = Some(turn.now.moment + wait);
             self.next_purpose = purpose;
         }
-        true
     }
 
     /// Takes in what the file holds. Returns whether the login's stored state must be recalled first: at the first

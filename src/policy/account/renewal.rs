@@ -192,7 +192,7 @@ impl Account {
             }
             End::Refused(refusal) => {
                 self.counters.refresh_failures += 1;
-                turn.tell(Event::RefreshFailed(refusal_said(refusal).to_owned()));
+                turn.tell(Event::RefreshFailed(refusal.said().to_owned()));
                 self.on_refused(posted, refusal, reason, second_try, turn);
             }
         }
@@ -324,18 +324,5 @@ impl Account {
             let mark = Mark { fence: Some(turn.now.stamp), posts: 1, ..self.marks.of(token) };
             self.mark(token, mark, turn);
         }
-    }
-}
-
-/// The refusal in a few words.
-pub(super) fn refusal_said(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::Terminal(said)
-        | Refusal::Unknown(said)
-        | Refusal::NeverArrived(said)
-        | Refusal::Misconfigured(said)
-        | Refusal::Account(said) => said,
-        Refusal::Limited { .. } => "the token endpoint answered 429",
-        Refusal::Challenge => "an edge page stood before the token endpoint",
     }
 }

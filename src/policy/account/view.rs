@@ -20,7 +20,10 @@ struct Words {
 impl Account {
     /// The account as everyone sees it.
     pub fn view(&self, now: Now) -> AccountView {
-        let words = self.words(now);
+        let mut words = self.words(now);
+        if let (true, Some(warning)) = (words.action == NOTHING, &self.warning) {
+            words.action.clone_from(warning);
+        }
         let login = self.login();
         AccountView {
             name: self.rules.name.clone(),
@@ -80,7 +83,7 @@ impl Account {
         match &self.credential {
             None => words(AccountState::Starting, "not looked at yet".to_owned(), None, NOTHING.to_owned()),
             Some(Credential::Login(_)) => self.words_for_login(now),
-            Some(Credential::Unreadable(why) | Credential::Torn(why)) => {
+            Some(Credential::Unreadable(why)) => {
                 let action = format!("repair {} or {}", self.rules.credentials, self.log_in());
                 words(AccountState::Failing, why.clone(), None, action)
             }

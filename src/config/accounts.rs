@@ -1,0 +1,179 @@
+//! The accounts a config lists, and the rules that keep a listed login from being lost.
+//!
+//! Two keepers of one refresh token sign the user out; so who writes a file, and who may refresh it, is settled here
+//! before anything runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::raw::Table;
+use super::value::{duration, endpoint, path, program, spoken, text, word, words};
+use super::{Account, Accounts, Poll, SourceKind, floor};
+use crate::model::{AccountName, CredentialOwner, ProviderId, RefreshMode};
+use crate::paths::{Paths, lexical};
+use crate::provider::{self, Endpoints, TokenEncoding};
+
+const OWNERS: [(&str, CredentialOwner); 2] = [("vendor", CredentialOwner::Vendor), ("quotad", CredentialOwner::Quotad)];
+
+const MODES: [(&str, RefreshMode); 4] = [
+    ("never", RefreshMode::Never),
+    ("when-idle", RefreshMode::WhenIdle),
+    ("command", RefreshMode::Command),
+    ("always", RefreshMode::Always),
+];
+
+const SOURCES: [(&str, SourceKind); 2] = [("local", SourceKind::Local), ("api", SourceKind::Api)];
+
+const ENCODINGS: [(&str, TokenEncoding); 2] = [("json", TokenEncoding::Json), ("form", TokenEncoding::Form)];
+
+/// The header of an account, as complaints show it.
+const HEADER: &str = "[accounts.personal]";
+
+/// What `[accounts]` lists, as far as it is free of complaints, each interval raised to the floor.
+pub(super) fn read(table: &mut Table<'_, '_>, poll: &Poll, paths: &Paths, notes: &mut Vec<String>) -> Accounts {
+    if !table.exists() {
+        let raised = |id| raised(poll.interval, provider::of(id).floor(), id);
+        notes.extend(ProviderId::ALL.into_iter().filter_map(raised));
+        return Accounts::Discovered;
+    }
+    let mut accounts = BTreeMap::new();
+    let mut files = BTreeMap::new();
+    for (key, _) in table.names() {
+        let account = table.open(key, HEADER.to_owned(), |entry| account(entry, key, poll, paths, &mut files));
+        if let Some(mut account) = account {
+            let floor = floor(account.provider, &account.endpoints);
+            notes.extend(raised(account.interval, floor, account.provider).map(|note| format!("{key}: {note}")));
+            account.interval = account.interval.max(floor);
+            accounts.insert(account.name.clone(), account);
+        }
+    }
+    if accounts.is_empty() {
+        notes.push("[accounts] is empty, so no account is watched; without that table they are discovered".to_owned());
+    }
+    Accounts::Listed(accounts)
+}
+
+/// The note that an interval was raised, if it is below the floor.
+fn raised(interval: Duration, floor: Duration, provider: ProviderId) -> Option<String> {
+    let note = || format!("interval {} is below {provider}'s floor of {}: raised", spoken(interval), spoken(floor));
+    (interval < floor).then(note)
+}
+
+fn account<'d>(
+    table: &mut Table<'d, '_>,
+    key: &'d str,
+    poll: &Poll,
+    paths: &Paths,
+    files: &mut BTreeMap<PathBuf, &'d str>,
+) -> Option<Account> {
+    let name = AccountName::parse(key);
+    if let Err(rule) = name {
+        let consequence = "commands, metrics and status bars could not all name it";
+        table.complain_of_header(&format!("an account's name {rule}"), consequence, HEADER);
+    }
+
+    let providers = ProviderId::ALL.map(|id| (id.as_str(), id));
+    let whose = "quotad would have to guess whose login it is";
+    let provider = table.required(r#"provider = "claude""#, whose, word(&providers));
+    let credentials = table.required(r#"credentials = "~/.claude/.credentials.json""#, whose, path(&paths.home));
+    let owner = table.optional(r#"owner = "vendor""#, word(&OWNERS)).unwrap_or(CredentialOwner::Vendor);
+    let refresh = table.optional(r#"refresh = "never""#, word(&MODES)).unwrap_or(match owner {
+        CredentialOwner::Vendor => RefreshMode::Never,
+        CredentialOwner::Quotad => RefreshMode::Always,
+    });
+    let command = table.optional(r#"command = ["claude", "doctor"]"#, program).unwrap_or_default();
+    let interval = duration("polls would follow each other without a pause");
+    let interval = table.optional(r#"interval = "10m""#, interval).unwrap_or(poll.interval);
+    let sources = table.line(r#"sources = ["local", "api"]"#, words(&SOURCES));
+    let endpoints = endpoints(table, provider);
+
+    if let Some(file) = credentials.as_deref().map(lexical) {
+        own_grant_lies_apart(table, owner, &file, paths);
+        one_account_per_file(table, key, file, files);
+    }
+    always_needs_an_own_grant(table, owner, refresh);
+    command_needs_a_program(table, refresh);
+    not_in_this_version(table, refresh);
+
+    Some(Account {
+        name: name.ok()?,
+        provider: provider?,
+        credentials: credentials?,
+        owner,
+        refresh,
+        command,
+        interval,
+        sources,
+        endpoints: endpoints?,
+    })
+}
+
+/// Where requests go, and as whom: what the table says, for the rest the provider's own.
+fn endpoints(table: &mut Table<'_, '_>, provider: Option<ProviderId>) -> Option<Endpoints> {
+    let user_agent = table.optional(r#"user-agent = "quotad/1.0""#, text);
+    let usage_url = table.optional(r#"usage-url = "https://api.example.com/usage""#, endpoint);
+    let token_url = table.optional(r#"token-url = "https://api.example.com/token""#, endpoint);
+    let client_id = table.optional(r#"client-id = "00000000-0000-0000-0000-000000000000""#, text);
+    let token_encoding = table.optional(r#"token-encoding = "json""#, word(&ENCODINGS));
+    let own = provider::of(provider?).endpoints();
+    Some(Endpoints {
+        usage_url: usage_url.unwrap_or(own.usage_url),
+        token_url: token_url.unwrap_or(own.token_url),
+        client_id: client_id.unwrap_or(own.client_id),
+        token_encoding: token_encoding.unwrap_or(own.token_encoding),
+        user_agent: user_agent.unwrap_or(own.user_agent),
+    })
+}
+
+fn own_grant_lies_apart(table: &mut Table<'_, '_>, owner: CredentialOwner, file: &Path, paths: &Paths) {
+    let in_vendor_store = paths.vendor_stores().iter().any(|store| lexical(store) == file);
+    if owner == CredentialOwner::Quotad && in_vendor_store {
+        let what =
+            "is where the vendor's CLI keeps its own login, which is never a grant of quotad's (owner = \"quotad\")";
+        let consequence = "quotad and the CLI would spend the same refresh token, and you would be logged out";
+        let example = r#"credentials = "~/.local/share/quotad/claude/.credentials.json""#;
+        table.complain("credentials", what, consequence, example);
+    }
+}
+
+fn one_account_per_file<'d>(
+    table: &mut Table<'d, '_>,
+    key: &'d str,
+    file: PathBuf,
+    files: &mut BTreeMap<PathBuf, &'d str>,
+) {
+    if let Some(other) = files.get(&file) {
+        let what = format!("is the file of account `{}` too", other.escape_debug());
+        let consequence = "one login would be polled twice as often, and its refresh token spent twice";
+        table.complain("credentials", &what, consequence, r#"credentials = "~/.claude-work/.credentials.json""#);
+    } else {
+        files.insert(file, key);
+    }
+}
+
+fn always_needs_an_own_grant(table: &mut Table<'_, '_>, owner: CredentialOwner, refresh: RefreshMode) {
+    if refresh == RefreshMode::Always && owner == CredentialOwner::Vendor && table.sound(&["owner"]) {
+        let what = "\"always\" is only for a grant of quotad's own (owner = \"quotad\")";
+        let consequence = "the vendor's CLI would find its refresh token spent, and you would be logged out";
+        table.complain("refresh", what, consequence, r#"refresh = "never""#);
+    }
+}
+
+fn command_needs_a_program(table: &mut Table<'_, '_>, refresh: RefreshMode) {
+    if refresh == RefreshMode::Command && !table.has("command") {
+        let consequence = "there would be nothing to run when the token has expired";
+        table.complain("refresh", "\"command\" needs `command`", consequence, r#"command = ["claude", "doctor"]"#);
+    }
+}
+
+/// Modes the config knows and this version cannot perform yet.
+fn not_in_this_version(table: &mut Table<'_, '_>, refresh: RefreshMode) {
+    let mode = match refresh {
+        RefreshMode::WhenIdle => "when-idle",
+        RefreshMode::Command => "command",
+        RefreshMode::Never | RefreshMode::Always => return,
+    };
+    let consequence = "an expired token would wait for its owner, as with \"never\", though more was asked";
+    table.complain("refresh", &format!("\"{mode}\" is not in this version yet"), consequence, r#"refresh = "never""#);
+}

@@ -23,9 +23,7 @@ use super::refresh::{self, Mark, Marks, RefreshRules};
 use super::rotation::{self, Minted, Rotation, Step};
 use super::status::{AccountState, Counters};
 use super::time::{BootId, Deadline, Dice, Moment, Now, Stamp, jittered};
-use crate::model::{
-    AccountName, Credential, Exchange, Fingerprint, Login, ProviderId, Reading, UsageOutcome,
-};
+use crate::model::{AccountName, Credential, Exchange, Fingerprint, Login, ProviderId, Reading, UsageOutcome};
 
 /// How long a file must lie still before it is looked at again.
 const DEBOUNCE: Duration = Duration::from_millis(250);

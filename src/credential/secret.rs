@@ -1,0 +1,67 @@
+//! Tokens, and the keyed hash that names them.
+//!
+//! Nothing here can be printed: `Debug` of every type is redacted, and none has a `Display`.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::model::Fingerprint;
+
+/// The tokens of a login.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// Asks for usage.
+    pub access: SecretString,
+    /// Buys the next access token, usually once; `None` for a login that has none (setup-token).
+    pub refresh: Option<SecretString>,
+}
+
+/// The key under which tokens are hashed. Kept in `state.db`, so that a token keeps its name across restarts and a
+/// fingerprint in a log or a bug report cannot be checked against a guessed token.
+#[derive(Clone)]
+pub struct FingerprintKey(hmac::Key);
+
+impl FingerprintKey {
+    /// Takes the key's 32 random bytes.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+    }
+
+    /// Names a token: the first 16 bytes of its HMAC-SHA256.
+    pub fn fingerprint(&self, token: &SecretString) -> Fingerprint {
+        let tag = hmac::sign(&self.0, token.expose_secret().as_bytes());
+        let mut name = [0; 16];
+        name.copy_from_slice(&tag.as_ref()[..16]);
+        Fingerprint::new(name)
+    }
+}
+
+impl fmt::Debug for FingerprintKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FingerprintKey(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_the_truncated_hmac_and_depends_on_the_key() {
+        // RFC 4231 has no 32-byte key; this value is from Python's hmac module.
+        let name = |key: u8, token: &str| FingerprintKey::new(&[key; 32]).fingerprint(&token.into()).to_hex();
+        assert_eq!(name(7, "sk-ant-oat01-FAKE"), "6f14d5ba15cf3309f1836ec0db1a08c9");
+        assert_eq!(name(7, "a"), name(7, "a"));
+        assert_ne!(name(7, "a"), name(7, "b"));
+        assert_ne!(name(7, "a"), name(8, "a"));
+    }
+
+    #[test]
+    fn nothing_here_prints_a_secret() {
+        let tokens = Tokens { access: "sk-ant-oat01-FAKE".into(), refresh: Some("sk-ant-ort01-FAKE".into()) };
+        let printed = format!("{tokens:?} {:?}", FingerprintKey::new(&[0x41; 32]));
+        assert!(!printed.contains("FAKE") && !printed.contains("41") && !printed.contains("AAAA"), "{printed}");
+    }
+}

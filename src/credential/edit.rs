@@ -81,13 +81,12 @@ pub fn edit(raw: &[u8], new: &NewTokens<'_>) -> Result<SecretSlice<u8>, EditErro
         if login.get(key) == Some(&value) {
             continue;
         }
-        cuts.push(match find(raw, &present, key) {
-            Some(member) => (member.value.clone(), render(&value, &raw[member.value.clone()])),
-            None => {
-                let lead = [b",", &raw[last.lead.clone()], b"\"", key.as_bytes(), b"\""].concat();
-                let text = [&lead, &raw[last.key.end..last.value.start], &render(&value, b"")].concat();
-                (last.value.end..last.value.end, text)
-            }
+        cuts.push(if let Some(member) = find(raw, &present, key) {
+            (member.value.clone(), render(&value, &raw[member.value.clone()]))
+        } else {
+            let lead = [b",", &raw[last.lead.clone()], b"\"", key.as_bytes(), b"\""].concat();
+            let text = [&lead, &raw[last.key.end..last.value.start], &render(&value, b"")].concat();
+            (last.value.end..last.value.end, text)
         });
         login.insert(key.to_owned(), value);
     }

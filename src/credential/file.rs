@@ -1,1 +1,606 @@
-//! Skeleton.
+//! Reads a Claude credential file without believing half of one.
+//!
+//! Owns what the file means: which shape is a login, which is the vendor's verdict "signed out", which is damage, and
+//! why a refresh of it by quotad would not be safe. Parses to an untyped value first and takes each field on its own,
+//! so that a field of an unexpected type costs that field. Never writes, never takes any token but the login's own
+//! (MCP tokens live in the same file), and never quotes the file in a message.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use rustix::fs::OFlags;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use serde_json::{Map, Value};
+
+use super::edit::LOGIN;
+use super::secret::{FingerprintKey, Tokens};
+use super::vendor_lock::{self, LockState};
+use crate::disk;
+use crate::model::{Credential, CredentialOwner, Login};
+
+/// Larger credential files are not read.
+const LARGEST: u64 = 1 << 20;
+/// Larger `.claude.json` files are not read.
+const LARGEST_CONFIG: u64 = 16 << 20;
+
+/// A writer that truncates in place leaves half a file for a moment.
+const TORN: &[Duration] =
+    &[Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(150), Duration::from_secs(1)];
+/// A file just being replaced is not absent.
+const MISSING: &[Duration] = &[Duration::from_secs(5)];
+
+/// What one look at the file found.
+#[derive(Debug)]
+pub struct Found {
+    /// The facts.
+    pub credential: Credential,
+    /// How long to wait before each further look that must find the same before it is believed; empty when one look
+    /// is enough.
+    pub doubt: &'static [Duration],
+    /// What a person should put right, although it keeps nothing from working.
+    pub warning: Option<String>,
+    /// The secrets; with a login only.
+    pub contents: Option<Contents>,
+}
+
+/// What a login's file held, as of one moment.
+#[derive(Debug)]
+pub struct Contents {
+    /// Its tokens.
+    pub tokens: Tokens,
+    /// Its bytes, for [`super::edit::edit`].
+    pub raw: SecretSlice<u8>,
+    /// The file itself, behind all symlinks.
+    pub real_path: PathBuf,
+    /// Its inode, times, owner and mode.
+    pub metadata: Metadata,
+}
+
+/// One Claude credential file.
+#[derive(Debug)]
+pub struct CredentialFile {
+    path: PathBuf,
+    owner: CredentialOwner,
+    /// Where the account's uuid may stand, first found first taken.
+    identities: Vec<IdentityFile>,
+}
+
+impl CredentialFile {
+    /// The file at `path`, written by `owner`. `home` is the user's home directory: for the default directory
+    /// `~/.claude` the identity may stand in `~/.claude.json`.
+    pub fn new(path: PathBuf, owner: CredentialOwner, home: Option<&Path>) -> Self {
+        let dir = directory(&path);
+        let own = dir.join(".claude.json");
+        let default = home.filter(|home| home.join(".claude") == dir).map(|home| home.join(".claude.json"));
+        let identities = [Some(own), default].into_iter().flatten().map(IdentityFile::new).collect();
+        Self { path, owner, identities }
+    }
+
+    /// Where it lies, as configured.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at the file once. A verdict with [`Found::doubt`] is provisional.
+    pub fn look(&mut self, key: &FingerprintKey) -> Found {
+        let read = fs::canonicalize(&self.path)
+            .map_err(Refused::from)
+            .and_then(|real_path| Ok((read_regular(&real_path, LARGEST)?, real_path)));
+        let ((raw, metadata), real_path) = match read {
+            Ok(read) => read,
+            Err(Refused(cause)) if cause.kind() == ErrorKind::NotFound => {
+                return Found { doubt: MISSING, ..found(Credential::Absent) };
+            }
+            Err(refused) => return self.unreadable(&refused.sentence(LARGEST)),
+        };
+        let warning = exposed_because(&self.path, &metadata);
+        let login = match serde_json::from_slice::<Value>(raw.expose_secret()) {
+            Ok(Value::Object(mut root)) => root.remove(LOGIN),
+            Ok(_) => return Found { warning, ..self.unreadable("is JSON, but not an object; log in again") },
+            Err(_) if raw.expose_secret().trim_ascii().is_empty() => {
+                return Found { doubt: TORN, warning, ..self.unreadable("is empty; log in again") };
+            }
+            Err(_) => return Found { doubt: TORN, warning, ..self.unreadable("is not JSON; log in again") },
+        };
+        let (tokens, login) = match read_login(login.unwrap_or(Value::Null)) {
+            Ok(Shape::Login(tokens, login)) => (tokens, login),
+            Ok(Shape::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
+            Ok(Shape::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
+            Err(why) => return Found { warning, ..self.unreadable(why) },
+        };
+        let credential = Credential::Login(Login {
+            access: key.fingerprint(&tokens.access),
+            refresh: tokens.refresh.as_ref().map(|token| key.fingerprint(token)),
+            expires_at: moment(login.get("expiresAt")),
+            login_ends_at: moment(login.get("refreshTokenExpiresAt")),
+            scopes: scopes(login.get("scopes")),
+            plan: plan(text(&login, "subscriptionType"), text(&login, "rateLimitTier")),
+            identity: self.identities.iter_mut().find_map(IdentityFile::uuid),
+            modified_at: metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok()),
+            unsafe_because: self.unsafe_because(&real_path, &metadata),
+        });
+        Found { credential, doubt: &[], warning, contents: Some(Contents { tokens, raw, real_path, metadata }) }
+    }
+
+    fn unreadable(&self, why: &str) -> Found {
+        found(Credential::Unreadable(format!("{} {why}", self.path.display())))
+    }
+
+    /// Why a refresh by quotad could lose this login: a sentence, the gravest reason first. `None` when it is safe as
+    /// far as the file and its directories tell; `real_path` is the file behind all symlinks.
+    fn unsafe_because(&self, real_path: &Path, metadata: &Metadata) -> Option<String> {
+        let path = self.path.display();
+        let dir = directory(real_path);
+        let vendor = self.owner == CredentialOwner::Vendor;
+        if vendor && fs::symlink_metadata(&self.path).is_ok_and(|link| link.is_symlink()) {
+            return Some(format!(
+                "{path} is a symlink, which the vendor's CLI replaces by a file of its own, so that two copies of the \
+                 login drift apart; put the file itself there, or link its directory"
+            ));
+        }
+        if !disk::is_own(metadata) {
+            return Some(format!("{path} belongs to another user; chown it to the user quotad runs as"));
+        }
+        if metadata.nlink() > 1 {
+            return Some(format!("{path} has a second hard link, which would keep the spent tokens; remove one"));
+        }
+        if let Some(exposed) = exposed_because(&self.path, metadata) {
+            return Some(exposed);
+        }
+        if disk::is_mount_point(real_path) {
+            return Some(format!("{path} is a mount point of its own and cannot be replaced; mount its directory"));
+        }
+        if disk::is_remote(real_path).unwrap_or(true) {
+            return Some(format!("{path} lies on a network or FUSE file system, where locks and renames prove little"));
+        }
+        // The vendor's locks lie in the directory and beside it.
+        let beside = fs::canonicalize(directory(&self.path)).ok().filter(|_| vendor);
+        for needed in [Some(dir), beside.as_deref(), beside.as_deref().map(directory)].into_iter().flatten() {
+            if !disk::is_writable_dir(needed) {
+                let needed = needed.display();
+                return Some(format!(
+                    "{needed} is not writable for quotad (chmod u+rwx, or ReadWritePaths= of the unit)"
+                ));
+            }
+        }
+        let mut locks = if vendor { vendor_lock::observe(directory(&self.path)) } else { Vec::new() };
+        locks.retain(|lock| matches!(lock.state, LockState::Poisoned(_)));
+        locks.first().map(ToString::to_string)
+    }
+}
+
+fn found(credential: Credential) -> Found {
+    Found { credential, doubt: &[], warning: None, contents: None }
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
+fn exposed_because(path: &Path, metadata: &Metadata) -> Option<String> {
+    let mode = metadata.mode() & 0o777;
+    let path = path.display();
+    (mode & 0o077 != 0).then(|| format!("{path} is open to other users (mode {mode:04o}); close it: chmod 600 {path}"))
+}
+
+/// What the login object came to.
+enum Shape {
+    Login(Tokens, Map<String, Value>),
+    SignedOut,
+    NoLogin,
+}
+
+fn read_login(login: Value) -> Result<Shape, &'static str> {
+    let mut login = match login {
+        Value::Object(login) => login,
+        Value::Null => return Ok(Shape::NoLogin),
+        _ => return Err("holds something else where the login should be; log in again"),
+    };
+    let (access, refresh) = (token(&mut login, "accessToken")?, token(&mut login, "refreshToken"));
+    match (access, refresh) {
+        // A refresh token that cannot be one costs the refresh, not the polls.
+        (Some(access), refresh) => Ok(Shape::Login(Tokens { access, refresh: refresh.unwrap_or_default() }, login)),
+        (None, Ok(None)) => Ok(Shape::SignedOut),
+        (None, _) => Err("holds a refresh token but no access token; log in again"),
+    }
+}
+
+/// Takes a token out of the login; absent, null and empty are none.
+fn token(login: &mut Map<String, Value>, key: &str) -> Result<Option<SecretString>, &'static str> {
+    match login.get_mut(key).map(Value::take) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(token)) if token.is_empty() => Ok(None),
+        Some(Value::String(token)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(token.into())),
+        Some(_) => Err("holds a token that cannot be one; log in again"),
+    }
+}
+
+fn text<'v>(login: &'v Map<String, Value>, key: &str) -> Option<&'v str> {
+    login.get(key)?.as_str().map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// A point in time in milliseconds, as an integer, a float or digits in a string. Absent, 0 and below mean that the
+/// file does not say; what is too small for milliseconds is in seconds.
+fn moment(value: Option<&Value>) -> Option<Timestamp> {
+    let millis = match value? {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(digits) => digits.trim().parse().ok()?,
+        _ => return None,
+    };
+    let millis = match millis {
+        seconds if (1.0..1e10).contains(&seconds) => seconds * 1000.0,
+        millis if (1e10..1e18).contains(&millis) => millis,
+        _ => return None,
+    };
+    Timestamp::from_millisecond(millis as i64).ok()
+}
+
+fn scopes(value: Option<&Value>) -> Option<Vec<String>> {
+    let scopes: Vec<_> = match value? {
+        Value::Array(scopes) => scopes.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::String(scopes) => scopes.split_whitespace().map(str::to_owned).collect(),
+        _ => return None,
+    };
+    (!scopes.is_empty()).then_some(scopes)
+}
+
+/// `max` with tier `default_claude_max_20x` is `max_20x`; a tier without a factor adds nothing to the subscription.
+fn plan(subscription: Option<&str>, tier: Option<&str>) -> Option<String> {
+    let is_factor = |part: &&str| part.strip_suffix('x').is_some_and(|n| n.parse::<u32>().is_ok());
+    let factor = tier.and_then(|tier| tier.rsplit('_').find(is_factor));
+    match (subscription, factor) {
+        (Some(subscription), Some(factor)) => Some(format!("{subscription}_{factor}")),
+        (Some(subscription), None) => Some(subscription.to_owned()),
+        (None, _) => {
+            let tier = tier?.trim_start_matches("default_").trim_start_matches("claude_");
+            (tier != "ai").then(|| tier.to_owned())
+        }
+    }
+}
+
+/// A file that may name the account, remembered until it changes: it can be megabytes of other things.
+#[derive(Debug)]
+struct IdentityFile {
+    path: PathBuf,
+    seen: Option<(Option<SystemTime>, u64, u64)>,
+    uuid: Option<String>,
+}
+
+impl IdentityFile {
+    fn new(path: PathBuf) -> Self {
+        Self { path, seen: None, uuid: None }
+    }
+
+    fn uuid(&mut self) -> Option<String> {
+        let now = fs::metadata(&self.path).ok().map(|found| (found.modified().ok(), found.len(), found.ino()));
+        if now.is_none() || now != self.seen {
+            self.seen = now;
+            self.uuid = now.and_then(|_| account_uuid(&self.path));
+        }
+        self.uuid.clone()
+    }
+}
+
+fn account_uuid(path: &Path) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Config {
+        oauth_account: Option<Value>,
+    }
+    let (raw, _) = read_regular(path, LARGEST_CONFIG).ok()?;
+    let config: Config = serde_json::from_slice(raw.expose_secret()).ok()?;
+    let uuid = config.oauth_account?.get("accountUuid")?.as_str()?.trim().to_owned();
+    (!uuid.is_empty()).then_some(uuid)
+}
+
+/// Why a file was not read.
+struct Refused(io::Error);
+
+impl From<io::Error> for Refused {
+    fn from(cause: io::Error) -> Self {
+        Self(cause)
+    }
+}
+
+impl Refused {
+    fn sentence(&self, largest: u64) -> String {
+        match self.0.kind() {
+            ErrorKind::PermissionDenied => "may not be read by quotad; chown it to the user quotad runs as".to_owned(),
+            ErrorKind::IsADirectory => "is a directory; move it away and log in again".to_owned(),
+            ErrorKind::InvalidInput => "is not a regular file; move it away and log in again".to_owned(),
+            ErrorKind::FileTooLarge => {
+                format!("is larger than {} MiB and cannot be a credential file; log in again", largest >> 20)
+            }
+            _ => format!("cannot be read: {}", self.0),
+        }
+    }
+}
+
+/// The bytes and the facts of a regular file of at most `largest` bytes. Never waits for a writer of a fifo.
+fn read_regular(path: &Path, largest: u64) -> Result<(SecretSlice<u8>, Metadata), Refused> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::from(ErrorKind::IsADirectory).into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::from(ErrorKind::InvalidInput).into());
+    }
+    let mut raw = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or_default() + 1);
+    file.take(largest + 1).read_to_end(&mut raw)?;
+    let raw = SecretSlice::from(raw);
+    if raw.expose_secret().len() as u64 > largest {
+        return Err(io::Error::from(ErrorKind::FileTooLarge).into());
+    }
+    Ok((raw, metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    const FULL: &str = r#"{"claudeAiOauth":{"accessToken":"sk-ant-oat01-FAKE-A","refreshToken":"sk-ant-ort01-FAKE-R",
+        "expiresAt":1789400000000,"refreshTokenExpiresAt":1791000000000,"scopes":["user:inference","user:profile"],
+        "subscriptionType":"max","rateLimitTier":"default_claude_max_20x"},
+        "mcpOAuth":{"s|1":{"accessToken":"FAKE-MCP"}}}"#;
+
+    fn key() -> FingerprintKey {
+        FingerprintKey::new(&[1; 32])
+    }
+
+    /// A home with `.claude` in it.
+    fn home() -> (TempDir, PathBuf) {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join(".claude")).unwrap();
+        let path = home.path().join(".claude/.credentials.json");
+        (home, path)
+    }
+
+    fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+        fs::write(path, bytes).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn look_as(owner: CredentialOwner, path: &Path) -> Found {
+        CredentialFile::new(path.to_owned(), owner, None).look(&key())
+    }
+
+    fn look(path: &Path) -> Found {
+        look_as(CredentialOwner::Vendor, path)
+    }
+
+    fn look_at(text: impl AsRef<[u8]>) -> Found {
+        let (_home, path) = home();
+        write(&path, text);
+        look(&path)
+    }
+
+    fn login_at(text: &str) -> Login {
+        let found = look_at(text);
+        found.credential.login().cloned().unwrap_or_else(|| panic!("{found:?}"))
+    }
+
+    fn unsafe_because(owner: CredentialOwner, path: &Path) -> Option<String> {
+        look_as(owner, path).credential.login().unwrap().unsafe_because.clone()
+    }
+
+    #[test]
+    fn a_login_is_read_whole() {
+        let (_home, path) = home();
+        write(&path, FULL);
+        let found = look(&path);
+        let contents = found.contents.as_ref().unwrap();
+        let name = |token: &str| key().fingerprint(&token.into());
+        let login = found.credential.login().unwrap();
+        assert_eq!(login.access, name("sk-ant-oat01-FAKE-A"));
+        assert_eq!(login.refresh, Some(name("sk-ant-ort01-FAKE-R")));
+        assert_eq!(login.expires_at.unwrap().as_millisecond(), 1_789_400_000_000);
+        assert_eq!(login.login_ends_at.unwrap().as_millisecond(), 1_791_000_000_000);
+        assert_eq!(login.scopes.as_ref().unwrap(), &["user:inference", "user:profile"]);
+        assert_eq!(login.plan.as_deref(), Some("max_20x"));
+        assert_eq!(login.identity, None);
+        assert_eq!(login.unsafe_because, None);
+        assert!(login.modified_at.is_some() && found.warning.is_none() && found.doubt.is_empty());
+        assert_eq!(contents.tokens.access.expose_secret(), "sk-ant-oat01-FAKE-A");
+        assert_eq!(contents.raw.expose_secret(), FULL.as_bytes());
+        assert_eq!(contents.real_path, fs::canonicalize(&path).unwrap());
+        assert!(!format!("{found:?}").contains("FAKE"), "{found:?}");
+    }
+
+    #[test]
+    fn every_shape_without_a_login_is_told_apart() {
+        let stub = r#"{"claudeAiOauth":{"accessToken":"","refreshToken":"","expiresAt":0,"scopes":["a"]}}"#;
+        for (text, wanted) in [
+            (stub, Credential::SignedOut),
+            (r#"{"claudeAiOauth":{"accessToken":null,"expiresAt":null}}"#, Credential::SignedOut),
+            (r#"{"claudeAiOauth":{}}"#, Credential::SignedOut),
+            (r#"{"mcpOAuth":{"s|1":{"accessToken":"FAKE-MCP","refreshToken":"FAKE"}}}"#, Credential::NoLogin),
+            (r#"{"claudeAiOauth":null,"accessToken":"FAKE"}"#, Credential::NoLogin),
+            ("{}", Credential::NoLogin),
+        ] {
+            let found = look_at(text);
+            assert_eq!(found.credential, wanted, "{text}");
+            assert!(found.doubt.is_empty() && found.contents.is_none());
+        }
+    }
+
+    #[test]
+    fn a_half_written_file_is_doubted_and_a_wrong_one_is_not() {
+        let half = &FULL[..FULL.len() / 2];
+        for (bytes, torn) in [
+            (&b""[..], true),
+            (b" \n", true),
+            (half.as_bytes(), true),
+            (b"\x7fELF\x00\xff\xfe", true),
+            (b"[]", false),
+            (b"7", false),
+            (br#"{"claudeAiOauth":"FAKE"}"#, false),
+            (br#"{"claudeAiOauth":{"accessToken":7}}"#, false),
+            (br#"{"claudeAiOauth":{"accessToken":"sk FAKE\n"}}"#, false),
+            (br#"{"claudeAiOauth":{"accessToken":"","refreshToken":"FAKE"}}"#, false),
+        ] {
+            let found = look_at(bytes);
+            let Credential::Unreadable(why) = &found.credential else { panic!("{bytes:?} {found:?}") };
+            assert!(why.contains(".credentials.json") && !why.contains("FAKE"), "{why}");
+            assert_eq!(found.doubt, if torn { TORN } else { &[] }, "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_readable_file_gets_a_sentence() {
+        let (_home, path) = home();
+        let found = look(&path);
+        assert_eq!((found.credential, found.doubt), (Credential::Absent, MISSING));
+
+        let why = |path: &Path| match look(path).credential {
+            Credential::Unreadable(why) => why,
+            other => panic!("{other:?}"),
+        };
+        fs::create_dir(&path).unwrap();
+        assert!(why(&path).contains("is a directory"));
+        fs::remove_dir(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(why(&path).contains("not a regular file"));
+        fs::remove_file(&path).unwrap();
+        write(&path, vec![b' '; 10 << 20]);
+        assert!(why(&path).contains("larger than 1 MiB"));
+        assert!(why(&path.join("below")).contains("cannot be read"));
+        fs::remove_file(&path).unwrap();
+        symlink(".credentials.json", &path).unwrap();
+        assert!(why(&path).contains("cannot be read"), "a loop of symlinks");
+    }
+
+    #[test]
+    fn a_field_of_an_odd_type_costs_that_field_only() {
+        let with = |field: &str| login_at(&format!(r#"{{"claudeAiOauth":{{"accessToken":"FAKE",{field}}}}}"#));
+        for (value, millis) in [
+            ("0", None),
+            ("null", None),
+            ("-5", None),
+            ("\"\"", None),
+            ("{}", None),
+            ("1e300", None),
+            ("\"NaN\"", None),
+            ("1789400000000.5", Some(1_789_400_000_000)),
+            ("\"1789400000000\"", Some(1_789_400_000_000)),
+            ("1789400000", Some(1_789_400_000_000)),
+        ] {
+            let at = with(&format!(r#""expiresAt":{value}"#)).expires_at;
+            assert_eq!(at.map(Timestamp::as_millisecond), millis, "{value}");
+        }
+        for value in ["null", "[]", "[7]", "\"\"", "{}"] {
+            assert_eq!(with(&format!(r#""scopes":{value}"#)).scopes, None, "{value}");
+        }
+        assert_eq!(with(r#""scopes":["a",7,"b"]"#).scopes.unwrap(), ["a", "b"]);
+        for refresh in ["null", "\"\"", "7", "\"a b\""] {
+            assert_eq!(with(&format!(r#""refreshToken":{refresh}"#)).refresh, None);
+        }
+    }
+
+    #[test]
+    fn the_plan_joins_subscription_and_factor() {
+        for (subscription, tier, wanted) in [
+            (Some("max"), Some("default_claude_max_20x"), Some("max_20x")),
+            (Some("team"), Some("default_claude_max_5x"), Some("team_5x")),
+            (Some("pro"), Some("default_claude_ai"), Some("pro")),
+            (Some("pro"), None, Some("pro")),
+            (None, Some("default_claude_max_5x"), Some("max_5x")),
+            (None, Some("claude_pro"), Some("pro")),
+            (None, Some("default_claude_ai"), None),
+            (None, None, None),
+        ] {
+            assert_eq!(plan(subscription, tier).as_deref(), wanted);
+        }
+    }
+
+    #[test]
+    fn the_identity_is_taken_from_the_directory_first_and_follows_the_file() {
+        let (home, path) = home();
+        write(&path, FULL);
+        let account =
+            |uuid: &str| format!(r#"{{"projects":{{"oauthAccount":1}},"oauthAccount":{{"accountUuid":"{uuid}"}}}}"#);
+        let mut file = CredentialFile::new(path, CredentialOwner::Vendor, Some(home.path()));
+        let mut identity = || file.look(&key()).credential.login().unwrap().identity.clone();
+        assert_eq!(identity(), None);
+        write(&home.path().join(".claude.json"), account("u-1"));
+        assert_eq!(identity().as_deref(), Some("u-1"));
+        write(&home.path().join(".claude.json"), account("u-two"));
+        assert_eq!(identity().as_deref(), Some("u-two"));
+        write(&home.path().join(".claude/.claude.json"), account("u-3"));
+        assert_eq!(identity().as_deref(), Some("u-3"));
+        write(&home.path().join(".claude/.claude.json"), "{\"oauthAccount\":");
+        assert_eq!(identity().as_deref(), Some("u-two"));
+        fs::remove_file(home.path().join(".claude.json")).unwrap();
+        assert_eq!(identity(), None);
+
+        write(&home.path().join(".claude.json"), account("u-4"));
+        let elsewhere = home.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        write(&elsewhere.join(".credentials.json"), FULL);
+        let mut other =
+            CredentialFile::new(elsewhere.join(".credentials.json"), CredentialOwner::Vendor, Some(home.path()));
+        assert_eq!(other.look(&key()).credential.login().unwrap().identity, None, "that is another login's");
+    }
+
+    #[test]
+    fn an_exposed_file_is_read_with_a_warning_and_never_written() {
+        let (_home, path) = home();
+        write(&path, FULL);
+        for mode in [0o644, 0o640, 0o604] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let found = look(&path);
+            let warning = found.warning.unwrap();
+            assert!(warning.contains("chmod 600"), "{warning}");
+            assert_eq!(found.credential.login().unwrap().unsafe_because, Some(warning));
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
+        assert!(look(&path).warning.is_none());
+    }
+
+    #[test]
+    fn a_symlinked_file_is_unsafe_for_the_vendors_and_followed_for_our_own() {
+        let (home, path) = home();
+        let real = home.path().join("dotfiles");
+        fs::create_dir(&real).unwrap();
+        write(&real.join("cred.json"), FULL);
+        symlink(home.path().join("hop"), &path).unwrap();
+        symlink("dotfiles/cred.json", home.path().join("hop")).unwrap();
+        assert!(unsafe_because(CredentialOwner::Vendor, &path).unwrap().contains("symlink"));
+        assert_eq!(unsafe_because(CredentialOwner::Quotad, &path), None);
+        let contents = look(&path).contents.unwrap();
+        assert_eq!(contents.real_path, fs::canonicalize(real.join("cred.json")).unwrap());
+
+        symlink(&real, home.path().join("linked")).unwrap();
+        let by_directory = home.path().join("linked/cred.json");
+        assert_eq!(unsafe_because(CredentialOwner::Vendor, &by_directory), None, "a linked directory is fine");
+    }
+
+    #[test]
+    fn a_hard_link_a_foreign_owner_and_a_poisoned_lock_are_unsafe_and_a_held_lock_is_not() {
+        let (home, path) = home();
+        write(&path, FULL);
+        let lock = home.path().join(".claude/.oauth_refresh.lock");
+        fs::write(&lock, "").unwrap();
+        assert!(unsafe_because(CredentialOwner::Vendor, &path).unwrap().contains("not a directory"));
+        assert_eq!(unsafe_because(CredentialOwner::Quotad, &path), None, "our own grant takes no vendor lock");
+        fs::remove_file(&lock).unwrap();
+        fs::create_dir(&lock).unwrap();
+        assert_eq!(unsafe_because(CredentialOwner::Vendor, &path), None);
+        if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
+            assert!(unsafe_because(CredentialOwner::Quotad, &path).unwrap().contains("another user"));
+            std::os::unix::fs::chown(&path, Some(rustix::process::geteuid().as_raw()), None).unwrap();
+        }
+        fs::hard_link(&path, home.path().join("second")).unwrap();
+        assert!(unsafe_because(CredentialOwner::Quotad, &path).unwrap().contains("hard link"));
+    }
+}

@@ -41,7 +41,7 @@ const LARGEST_STEP: Duration = Duration::from_secs(1);
 const FUTURE_TOLERANCE: Duration = Duration::from_secs(2);
 
 /// When the vendor's clients take the primary and the legacy lock for stale.
-const STALE: Duration = Duration::from_secs(60);
+const STALE: Duration = Duration::from_mins(1);
 /// And the store lock.
 const STORE_STALE: Duration = Duration::from_secs(15);
 
@@ -85,8 +85,8 @@ pub struct Standing {
 }
 
 impl Standing {
-    fn of(path: PathBuf, stale: Duration) -> Self {
-        let state = state(&path, stale);
+    fn of(path: PathBuf, limit: Duration) -> Self {
+        let state = state_of(&path, limit);
         Self { path, state }
     }
 }
@@ -126,7 +126,7 @@ pub fn observe(dir: &Path) -> Vec<Standing> {
     found
 }
 
-fn state(path: &Path, stale: Duration) -> LockState {
+fn state_of(path: &Path, limit: Duration) -> LockState {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(cause) if cause.kind() == ErrorKind::NotFound => return LockState::Free,
@@ -143,7 +143,7 @@ fn state(path: &Path, stale: Duration) -> LockState {
     }
     let Ok(touched) = found.modified() else { return LockState::Poisoned("has no modification time") };
     match SystemTime::now().duration_since(touched) {
-        Ok(age) if age > stale => LockState::Stale(age),
+        Ok(age) if age > limit => LockState::Stale(age),
         Ok(age) => LockState::Fresh(age),
         Err(ahead) if ahead.duration() > FUTURE_TOLERANCE => LockState::Future(ahead.duration()),
         Err(_) => LockState::Fresh(Duration::ZERO),
@@ -259,11 +259,11 @@ struct Held {
 }
 
 impl Held {
-    fn take(path: PathBuf, stale: Duration, period: Duration) -> Result<Self, LockFailure> {
+    fn take(path: PathBuf, limit: Duration, period: Duration) -> Result<Self, LockFailure> {
         match fs::create_dir(&path) {
             Ok(()) => {}
             Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {
-                return Err(LockFailure::Contended(Standing::of(path, stale)));
+                return Err(LockFailure::Contended(Standing::of(path, limit)));
             }
             Err(cause) => return Err(DiskError::on("make the lock directory", &path)(cause).into()),
         }
@@ -307,9 +307,9 @@ fn start_heart(
     mark: Arc<Mutex<Mark>>,
     period: Duration,
 ) -> io::Result<(Sender<Infallible>, JoinHandle<()>)> {
-    let (hang_up, hung_up) = channel::<Infallible>();
+    let (hang_up, line) = channel::<Infallible>();
     let beat = move || {
-        while matches!(hung_up.recv_timeout(period), Err(RecvTimeoutError::Timeout)) && lock(&mark).beat(&path) {}
+        while matches!(line.recv_timeout(period), Err(RecvTimeoutError::Timeout)) && lock(&mark).beat(&path) {}
     };
     Ok((hang_up, std::thread::Builder::new().name("vendor-lock".to_owned()).spawn(beat)?))
 }
@@ -432,37 +432,40 @@ mod tests {
 
     #[test]
     fn a_lock_that_is_not_ours_is_reported_with_its_remedy_and_untouched() {
-        type Make = fn(&Path);
-        let dated = |path: &Path, at: SystemTime| {
-            fs::create_dir(path).unwrap();
-            date(path, at);
-        };
-        let secs = Duration::from_secs;
-        let cases: [(Box<dyn Fn(&Path)>, fn(LockState) -> bool, &str); 7] = [
-            (Box::new(|p| dated(p, SystemTime::now() - secs(59))), |s| matches!(s, LockState::Fresh(_)), "at work"),
-            (Box::new(|p| dated(p, SystemTime::now() - secs(61))), |s| matches!(s, LockState::Stale(_)), "rmdir"),
-            (Box::new(|p| dated(p, SystemTime::now() + secs(1))), |s| matches!(s, LockState::Fresh(_)), "at work"),
-            (Box::new(|p| dated(p, SystemTime::now() + secs(9))), |s| matches!(s, LockState::Future(_)), "rmdir"),
-            (
-                Box::new((|p| fs::write(p, "").unwrap()) as Make),
-                |s| matches!(s, LockState::Poisoned(_)),
-                "not a directory",
-            ),
-            (
-                Box::new((|p| fs::create_dir_all(p.join("owner")).unwrap()) as Make),
-                |s| matches!(s, LockState::Poisoned(_)),
-                "not empty",
-            ),
-            (
-                Box::new((|p| std::os::unix::fs::symlink("/nonexistent", p).unwrap()) as Make),
-                |s| matches!(s, LockState::Poisoned(_)),
-                "not a directory",
-            ),
+        type Looks = fn(LockState) -> bool;
+        enum Made {
+            /// A directory dated this many seconds ago; negative is ahead.
+            Dated(i64),
+            File,
+            Full,
+            Link,
+        }
+        let fresh = |state| matches!(state, LockState::Fresh(_));
+        let stale = |state| matches!(state, LockState::Stale(_));
+        let future = |state| matches!(state, LockState::Future(_));
+        let poisoned = |state| matches!(state, LockState::Poisoned(_));
+        let cases: [(Made, Looks, &str); 7] = [
+            (Made::Dated(55), fresh, "at work"),
+            (Made::Dated(61), stale, "rmdir"),
+            (Made::Dated(-1), fresh, "at work"),
+            (Made::Dated(-9), future, "rmdir"),
+            (Made::File, poisoned, "not a directory"),
+            (Made::Full, poisoned, "not empty"),
+            (Made::Link, poisoned, "not a directory"),
         ];
-        for (make, expected, remedy) in cases {
+        for (made, expected, remedy) in cases {
             let (_home, dir) = credential_dir();
             let path = dir.join(".oauth_refresh.lock");
-            make(&path);
+            match made {
+                Made::Dated(seconds) => {
+                    fs::create_dir(&path).unwrap();
+                    let age = Duration::from_secs(seconds.unsigned_abs());
+                    date(&path, if seconds < 0 { SystemTime::now() + age } else { SystemTime::now() - age });
+                }
+                Made::File => fs::write(&path, "").unwrap(),
+                Made::Full => fs::create_dir_all(path.join("owner")).unwrap(),
+                Made::Link => std::os::unix::fs::symlink("/nonexistent", &path).unwrap(),
+            }
             let before = fs::symlink_metadata(&path).unwrap();
             let refused = acquire(&dir).unwrap_err();
             let LockFailure::Contended(standing) = &refused else { panic!("{refused:?}") };
@@ -513,7 +516,7 @@ mod tests {
         assert_eq!(touched(&path), old);
         mark.touched_ms = 1_700_000_000_123;
         assert!(mark.beat(&path));
-        assert!(touched(&path).elapsed().unwrap() < Duration::from_secs(60));
+        assert!(touched(&path).elapsed().unwrap() < Duration::from_mins(1));
         assert_eq!(fs::metadata(&path).unwrap().mtime_nsec() % 1_000_000, 0);
         assert!(mark.is_ours(&path));
     }

@@ -456,6 +456,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_directory_made_anew_under_its_old_inode_number_is_watched_anew() {
+        let (_dir, dir) = place();
+        let sub = dir.join("sub");
+        let path = sub.join("cred");
+        fs::create_dir(&sub).unwrap();
+        let mut watch = watching(&path);
+        fs::remove_dir(&sub).unwrap();
+        fs::create_dir(&sub).unwrap();
+        // Many file systems give the number out again at once; this makes it so on all.
+        watch.armed.insert(sub.clone(), identity(&sub).unwrap());
+        assert_eq!(signalled(&mut watch, &dir, "removed").await, BTreeSet::from([name("a")]));
+        rename_over(&path, "1");
+        assert_eq!(signalled(&mut watch, &dir, "written").await, BTreeSet::from([name("a")]));
+    }
+
+    #[tokio::test]
     async fn one_account_is_told_from_another_and_a_forgotten_account_gets_none() {
         let (_dir, dir) = place();
         let (a, b) = (dir.join("a"), dir.join("b"));

@@ -1,6 +1,6 @@
 //! The auth supervisor: the only module that opens credential files.
 //!
-//! Owns reading a vendor's file without believing half of one ([`file`]), editing it without touching what is not
+//! Owns reading a vendor's file without believing half of one ([`mod@file`]), editing it without touching what is not
 //! ours ([`edit`]), noticing that it changed ([`watch`]), and the vendor's own lock protocol ([`vendor_lock`]).
 //! Never decides: whether a token may be used or exchanged is `policy`'s to say. Secrets leave it as
 //! [`secret::Tokens`] only, which nothing prints; everyone else sees fingerprints.

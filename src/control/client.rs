@@ -12,6 +12,7 @@ use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -32,8 +33,11 @@ pub enum ClientError {
     #[error("no daemon answers on {0}: start it with `systemctl --user start quotad`, or run `quotad run`")]
     NoDaemon(PathBuf),
     /// The socket is there and cannot be reached.
-    #[error("connecting to {0}: {1}: the socket belongs to the user whose daemon it is")]
+    #[error("connecting to {0}: {1}: the socket is for the user whose daemon it is")]
     Unreachable(PathBuf, io::Error),
+    /// Somebody else listens: whoever may write to a shared directory could.
+    #[error("refusing to talk to {0}: another user listens there; remove it, or set XDG_RUNTIME_DIR")]
+    Foreign(PathBuf),
     /// The daemon took the request and said nothing.
     #[error("the daemon on {0} did not answer within 5 s: see `journalctl --user -u quotad`")]
     Silent(PathBuf),
@@ -84,7 +88,7 @@ impl Client {
         let path = format!("/v1/accounts/{account}/{}", command_word(command));
         let (_, body) = self.exchange(Method::POST, &path).await?;
         // A refused command is a problem document too, so the fuller document is tried first.
-        serde_json::from_slice(&body).or_else(|_| Err(self.refused(&body)))
+        serde_json::from_slice(&body).map_err(|_| self.refused(&body))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -105,6 +109,9 @@ impl Client {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon(self.socket.clone()),
             _ => ClientError::Unreachable(self.socket.clone(), error),
         })?;
+        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == geteuid().as_raw()) {
+            return Err(ClientError::Foreign(self.socket.clone()));
+        }
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.garbled(&e))?;
         tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header(HOST, "quotad").body(Empty::<Bytes>::new());

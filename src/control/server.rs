@@ -250,42 +250,47 @@ async fn command(
 }
 
 fn events(handle: &Handle, stopping: CancellationToken) -> Sse<Events> {
-    Sse::new(Events { next: Box::pin(next_event(handle.transitions(), stopping)) })
+    let source = EventSource { transitions: handle.transitions(), stopping };
+    Sse::new(Events { next: Box::pin(source.next()) })
 }
 
-/// Every transition from now on, until the daemon stops.
+/// Every transition from now on, until the daemon stops, as a stream.
 struct Events {
-    next: Pin<Box<dyn Future<Output = Option<(sse::Event, Receiver<Transition>, CancellationToken)>> + Send>>,
+    next: NextEvent,
 }
+
+type NextEvent = Pin<Box<dyn Future<Output = Option<(sse::Event, EventSource)>> + Send>>;
 
 impl Stream for Events {
     type Item = Result<sse::Event, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some((event, transitions, stopping)) = ready!(self.next.as_mut().poll(cx)) else {
-            return Poll::Ready(None);
-        };
-        self.next = Box::pin(next_event(transitions, stopping));
+        let Some((event, source)) = ready!(self.next.as_mut().poll(cx)) else { return Poll::Ready(None) };
+        self.next = Box::pin(source.next());
         Poll::Ready(Some(Ok(event)))
     }
 }
 
-async fn next_event(
-    mut transitions: Receiver<Transition>,
+struct EventSource {
+    transitions: Receiver<Transition>,
     stopping: CancellationToken,
-) -> Option<(sse::Event, Receiver<Transition>, CancellationToken)> {
-    let received = tokio::select! {
-        () = stopping.cancelled() => return None,
-        received = transitions.recv() => received,
-    };
-    let event = match received {
-        Ok(transition) => sse::Event::default().event("state-changed").json_data(Event::of(&transition)).ok()?,
-        Err(RecvError::Lagged(missed)) => {
-            sse::Event::default().event("lagged").data(format!(r#"{{"missed":{missed}}}"#))
-        }
-        Err(RecvError::Closed) => return None,
-    };
-    Some((event, transitions, stopping))
+}
+
+impl EventSource {
+    async fn next(mut self) -> Option<(sse::Event, Self)> {
+        let received = tokio::select! {
+            () = self.stopping.cancelled() => return None,
+            received = self.transitions.recv() => received,
+        };
+        let event = match received {
+            Ok(transition) => sse::Event::default().event("state-changed").json_data(Event::of(&transition)).ok()?,
+            Err(RecvError::Lagged(missed)) => {
+                sse::Event::default().event("lagged").data(format!(r#"{{"missed":{missed}}}"#))
+            }
+            Err(RecvError::Closed) => return None,
+        };
+        Some((event, self))
+    }
 }
 
 async fn no_route(uri: Uri) -> Response {

@@ -259,7 +259,11 @@ impl Page<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
     use super::*;
+    use crate::control::server::{Socket, serve};
     use crate::control::wire::sample;
 
     fn page(snapshot: Snapshot, format: Format) -> String {
@@ -358,5 +362,26 @@ mod tests {
             assert_eq!(Format::accepted(accept), format, "{accept}");
         }
         assert_eq!(Format::Text.content_type(), "text/plain; version=0.0.4");
+    }
+
+    #[tokio::test]
+    async fn a_scrape_through_the_socket_gets_the_format_it_accepts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("quotad.sock");
+        let socket = Socket::bind(&path).await.unwrap();
+        let (handle, _transitions) = Handle::for_tests(sample::snapshot(), |_, _| None);
+        tokio::spawn(serve(socket, handle, route(), std::future::pending()));
+        for (accept, format, last) in [
+            ("*/*", Format::Text, "quotad_build_info{version=\"1.0.0\"} 1\n"),
+            ("application/openmetrics-text; version=1.0.0", Format::OpenMetrics, "# EOF\n"),
+        ] {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            let request = format!("GET /metrics HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.contains(&format!("content-type: {}\r\n", format.content_type())), "{answer}");
+            assert!(answer.ends_with(last), "{answer}");
+        }
     }
 }

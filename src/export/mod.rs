@@ -1,1 +1,5 @@
-//! Skeleton.
+//! What leaves the daemon for other programs' dashboards.
+//!
+//! Renders the published snapshot and nothing else: an export never asks the loop and never counts on its own.
+
+pub mod metrics;

@@ -129,3 +129,23 @@ impl Handle {
         reply.await.ok()?
     }
 }
+
+#[cfg(test)]
+impl Handle {
+    /// A handle on no loop at all: it shows `snapshot` for ever, answers every command through `answer`, and passes on
+    /// what is sent to the returned sender as transitions. Needs a running runtime.
+    pub(crate) fn for_tests(
+        snapshot: Snapshot,
+        answer: impl Fn(&AccountName, Command) -> Option<Answer> + Send + 'static,
+    ) -> (Self, broadcast::Sender<Transition>) {
+        let (_, snapshots) = watch::channel(Arc::new(snapshot));
+        let (transitions, _) = broadcast::channel(4);
+        let (asks, mut asked) = mpsc::channel::<Ask>(1);
+        tokio::spawn(async move {
+            while let Some(ask) = asked.recv().await {
+                let _ = ask.answer.send(answer(&ask.account, ask.command));
+            }
+        });
+        (Self { snapshots, transitions: transitions.clone(), asks, clock: Clock::real() }, transitions)
+    }
+}

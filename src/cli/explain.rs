@@ -1,0 +1,104 @@
+//! `quotad explain`: what was sent, what stands in the way and why, and when it goes on.
+
+use clap::Args;
+
+use super::page::{Page, Tone, plain};
+use super::status::heading;
+use super::{Daemon, Exit, Failure, print};
+use crate::control::reply::Explanation;
+use crate::control::wire::Gate;
+use crate::model::{AccountName, Exchange};
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The account
+    #[arg(value_parser = AccountName::parse)]
+    account: AccountName,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+impl Explain {
+    /// Prints the explanation; the exit code is the account's.
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let explanation = self.daemon.ask(async |client| client.explain(&self.account).await)?;
+        print(&render(&explanation, &Page::here()))?;
+        Ok(Exit::of(&explanation.account))
+    }
+}
+
+/// Width of the keys.
+const COLUMN: usize = "next request".len();
+
+fn render(explanation: &Explanation, page: &Page) -> String {
+    let Explanation { account, why, next_request_at, exchanges, .. } = explanation;
+    let next = next_request_at
+        .map_or_else(|| "none before the file or a person changes something".to_owned(), |at| page.ahead(at));
+    [
+        heading(account, page),
+        page.fact(COLUMN, "why", Tone::Plain, &account.reason),
+        page.fact(COLUMN, "next request", Tone::Strong, &next),
+        page.fact(COLUMN, "to do", Tone::Plain, &account.action),
+        gate("usage gate", &account.gates.usage, &why.usage, page),
+        gate("token gate", &account.gates.token, &why.token, page),
+        gate("auth gate", &account.gates.auth, &why.auth, page),
+        "\n".to_owned(),
+        if exchanges.is_empty() { "nothing was sent yet\n".to_owned() } else { "last exchanges\n".to_owned() },
+        exchanges.iter().map(|exchange| line(exchange, page)).collect(),
+    ]
+    .concat()
+}
+
+fn gate(name: &str, gate: &Gate, why: &str, page: &Page) -> String {
+    let rung = gate.rung.map(|rung| format!(" on rung {rung}")).unwrap_or_default();
+    let until = gate.until.map(|until| format!(" until {}", page.due(until)));
+    let tone = if gate.state == "clear" { Tone::Good } else { Tone::Warn };
+    page.fact(COLUMN, name, tone, &format!("{}{rung}{}: {why}", gate.state, until.unwrap_or_default()))
+}
+
+/// `13:03:30  usage 429  the server asked to be left alone (retry-after: 990)`.
+fn line(exchange: &Exchange, page: &Page) -> String {
+    let status = exchange.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    let headers: Vec<String> = exchange.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let headers = if headers.is_empty() { String::new() } else { format!(" ({})", headers.join(", ")) };
+    let said = format!("{} {status}, {}{headers}", exchange.endpoint.as_str(), plain(&exchange.meaning));
+    page.fact(COLUMN, &page.exact(exchange.at), Tone::Plain, &said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::wire::sample;
+
+    #[test]
+    fn an_explanation_shows_the_gates_and_the_last_exchanges() {
+        assert_eq!(
+            render(&Explanation::of(&sample::throttled(), sample::now()), &Page::for_tests()),
+            "\
+personal  claude max_20x  throttled since 13:03
+  why           the usage endpoint answered 429 (Retry-After 990 s)
+  next request  in 5 min (13:20)
+  to do         nothing to do
+  usage gate    cooling on rung 1 until 13:20 (in 5 min): the usage endpoint
+                asked to be left alone 2 times in a row; nothing is sent until
+                the wait is over
+  token gate    clear: requests pass
+  auth gate     clear: requests pass
+
+last exchanges
+  13:03:30      usage 429, the server asked to be left alone (retry-after: 990)
+"
+        );
+    }
+
+    #[test]
+    fn an_account_that_nothing_can_move_says_so() {
+        let mut view = sample::throttled();
+        (view.next_poll_at, view.until) = (None, None);
+        view.exchanges.clear();
+        let text = render(&Explanation::of(&view, sample::now()), &Page::for_tests());
+        assert!(text.contains("next request  none before the file or a person changes something\n"), "{text}");
+        assert!(text.ends_with("\nnothing was sent yet\n"), "{text}");
+    }
+}

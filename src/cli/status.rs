@@ -1,0 +1,272 @@
+//! `quotad status`: what is left, as of when, in which state, until when, and what the user must do.
+
+use clap::Args;
+
+use super::page::{Page, Tone, plain};
+use super::{Daemon, Exit, Failure, print};
+use crate::control::wire::{self, Account, Window};
+use crate::model::AccountName;
+use crate::policy::status::AccountState;
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// One account instead of all
+    #[arg(value_parser = AccountName::parse)]
+    account: Option<AccountName>,
+    /// Print the status document (schema 1)
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+impl Status {
+    /// Prints what the daemon knows; the exit code is the accounts'.
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let status = self.daemon.ask(async |client| client.status(self.account.as_ref()).await)?;
+        show(&status, self.json)
+    }
+}
+
+/// Prints a status document, for people or as it is.
+pub(super) fn show(status: &wire::Status, json: bool) -> Result<Exit, Failure> {
+    let text = if json {
+        let document = serde_json::to_string_pretty(status);
+        document.map_err(|error| Failure::new(Exit::Failed, format!("writing the status document: {error}")))? + "\n"
+    } else {
+        render(status, &Page::here())
+    };
+    print(&text)?;
+    Ok(Exit::of_all(&status.accounts))
+}
+
+fn render(status: &wire::Status, page: &Page) -> String {
+    let notice = status.daemon.notice.as_deref().map(|notice| page.fact(6, "notice", Tone::Bad, notice));
+    let blocks: Vec<String> = notice.into_iter().chain(status.accounts.iter().map(|a| block(a, page))).collect();
+    if status.accounts.is_empty() {
+        return blocks.concat() + "no accounts: log in with a vendor's CLI, or name accounts in the config\n";
+    }
+    blocks.join("\n")
+}
+
+/// One account: heading, windows, facts.
+fn block(account: &Account, page: &Page) -> String {
+    let longest = account.windows.iter().map(|window| window.label.chars().count()).max().unwrap_or_default();
+    let column = longest.clamp("next poll".len(), 20);
+    let windows = account.windows.iter().map(|window| row(window, column, page));
+    heading(account, page) + &windows.collect::<String>() + &facts(account, column, page)
+}
+
+/// `personal  claude max_20x  throttled since 13:03`.
+pub(super) fn heading(account: &Account, page: &Page) -> String {
+    let tone = match account.known_state() {
+        Some(AccountState::Ok) => Tone::Good,
+        Some(AccountState::Dead | AccountState::SignedOut | AccountState::NoPermission) => Tone::Bad,
+        Some(AccountState::Starting) | None => Tone::Plain,
+        Some(_) => Tone::Warn,
+    };
+    let plan = account.plan.as_deref().map(|plan| format!(" {}", plain(plan))).unwrap_or_default();
+    let name = page.paint(Tone::Strong, &plain(&account.name));
+    let state = page.paint(tone, &plain(&account.state));
+    format!("{name}  {}{plan}  {state} since {}\n", plain(&account.provider), page.clock(account.since))
+}
+
+/// `  5-hour     ████████░░░░░░░░░░░░  41.5%  resets in 2 h 13 min (15:28)`; what else is to be said of the window
+/// stands below.
+fn row(window: &Window, column: usize, page: &Page) -> String {
+    /// Room for `resets in 30 d 23 h (24 Dec)`, and for the percentage.
+    const SAID: usize = 30;
+    const PERCENT: usize = 6;
+    let cells = page.width.saturating_sub(2 + column + 2 + 1 + PERCENT + 2 + SAID).clamp(5, 20);
+    let mut label = plain(&window.label);
+    if label.chars().count() > column {
+        label = label.chars().take(column - 1).chain(['…']).collect();
+    }
+    let indent = " ".repeat(2 + column + 2 + cells + 1 + PERCENT + 2);
+    label += &" ".repeat(column - label.chars().count());
+    let percent = window.used_percent.map_or_else(|| "?".to_owned(), percentage);
+    let line = format!("  {label}  {} {percent:>PERCENT$}  ", bar(window.used_percent, cells, page));
+    let said = said(window, page).join(&format!("\n{indent}"));
+    (line + &said).trim_end().to_owned() + "\n"
+}
+
+fn bar(percent: Option<f64>, cells: usize, page: &Page) -> String {
+    let share = percent.unwrap_or_default().clamp(0.0, 100.0) / 100.0;
+    let full = (share * cells as f64) as usize;
+    let tone = match share {
+        ..0.7 => Tone::Good,
+        0.7..0.9 => Tone::Warn,
+        _ => Tone::Bad,
+    };
+    page.paint(tone, &"█".repeat(full)) + &page.paint(Tone::Faint, &"░".repeat(cells - full))
+}
+
+/// `41.5%`, `93%`.
+fn percentage(percent: f64) -> String {
+    let tenths = (percent * 10.0).round() / 10.0;
+    format!("{tenths}%")
+}
+
+/// What is known of a window besides its percentage, most telling first.
+fn said(window: &Window, page: &Page) -> Vec<String> {
+    let reset = window.resets_at.map(|at| {
+        if window.reset_passed {
+            format!("reset at {}, not read since", page.clock(at))
+        } else {
+            format!("resets {}", page.ahead(at))
+        }
+    });
+    let amount = match (&window.used, &window.limit, &window.remaining) {
+        (Some(used), Some(limit), _) => Some(format!("{} of {} {}", used.amount, limit.amount, limit.unit)),
+        (Some(used), None, _) => Some(format!("{} {} used", used.amount, used.unit)),
+        (None, _, Some(left)) => Some(format!("{} {} left", left.amount, left.unit)),
+        (None, Some(limit), None) => Some(format!("of {} {}", limit.amount, limit.unit)),
+        (None, None, None) => None,
+    };
+    let status = match window.status.as_str() {
+        "active" => None,
+        other => Some(other.replace('-', " ")),
+    };
+    [status, reset, amount].into_iter().flatten().map(|text| plain(&text)).collect()
+}
+
+fn facts(account: &Account, column: usize, page: &Page) -> String {
+    let as_of = account.read_at.map_or_else(
+        || "nothing read yet".to_owned(),
+        |at| {
+            let source = account.source.as_deref().map(|source| format!(", from {source}")).unwrap_or_default();
+            format!("{}{source}{}", page.ago(at), if account.stale { ", stale" } else { "" })
+        },
+    );
+    let mut facts = page.fact(column, "as of", if account.stale { Tone::Warn } else { Tone::Plain }, &as_of);
+    facts += &page.fact(column, "why", Tone::Plain, &account.reason);
+    if let Some(until) = account.until {
+        facts += &page.fact(column, "until", Tone::Plain, &page.due(until));
+    }
+    if let Some(next) = account.next_poll_at.filter(|next| Some(*next) != account.until) {
+        facts += &page.fact(column, "next poll", Tone::Plain, &page.ahead(next));
+    }
+    let tone = if account.action == "nothing to do" { Tone::Plain } else { Tone::Bad };
+    facts + &page.fact(column, "to do", tone, &account.action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::wire::sample;
+    use crate::model;
+    use crate::policy::status::AccountView;
+    use crate::supervisor::handle::Snapshot;
+
+    fn shown(views: Vec<AccountView>, page: &Page, now: &str) -> String {
+        let snapshot = Snapshot { accounts: views, ..sample::snapshot() };
+        render(&wire::Status::of(&snapshot, sample::at(now)), &page.clone().at(sample::at(now)))
+    }
+
+    /// An account with every kind of window, and one that must be logged in again.
+    fn views() -> Vec<AccountView> {
+        let mut personal = sample::throttled();
+        let windows = &mut personal.reading.as_mut().unwrap().windows;
+        windows.push(model::Window {
+            label: "weekly (Fable, all surfaces)".to_owned(),
+            used_percent: Some(93.04),
+            resets_at: Some(sample::at("2026-12-24T08:00:00Z")),
+            ..sample::window()
+        });
+        windows.push(model::Window {
+            label: "extra spend".to_owned(),
+            used_percent: Some(100.2),
+            used: Some(sample::euros("50.10")),
+            limit: Some(sample::euros("50.00")),
+            resets_at: Some(sample::at("2026-11-28T23:00:00Z")),
+            ..sample::window()
+        });
+        windows.push(model::Window {
+            label: "weekly".to_owned(),
+            status: model::WindowStatus::NotStarted,
+            used_percent: Some(0.0),
+            resets_at: None,
+            ..sample::window()
+        });
+        let work = AccountView {
+            name: sample::name("work"),
+            plan: None,
+            state: AccountState::Dead,
+            reason: "the token endpoint refused the refresh token: invalid_grant".to_owned(),
+            until: None,
+            next_poll_at: None,
+            reading: None,
+            action: "log in again: run `CLAUDE_CONFIG_DIR=/home/u/.claude-work claude` and type /login there"
+                .to_owned(),
+            ..sample::throttled()
+        };
+        vec![personal, work]
+    }
+
+    #[test]
+    fn a_page_of_eighty_columns_says_it_all() {
+        let page = shown(views(), &Page::for_tests(), "2026-11-25T12:15:00Z");
+        assert_eq!(
+            page,
+            "\
+personal  claude max_20x  throttled since 13:03
+  5-hour                ███████░░░░░░░░░░  41.5%  resets in 2 h 13 min (15:28)
+  weekly (Fable, all …  ███████████████░░    93%  resets in 28 d 19 h (24 Dec)
+  extra spend           █████████████████ 100.2%  resets in 3 d 10 h (Sun 00:00)
+                                                  50.10 of 50.00 EUR
+  weekly                ░░░░░░░░░░░░░░░░░     0%  not started
+  as of                 10 min ago, from api
+  why                   the usage endpoint answered 429 (Retry-After 990 s)
+  until                 13:20 (in 5 min)
+  to do                 nothing to do
+
+work  claude  dead since 13:03
+  as of      nothing read yet
+  why        the token endpoint refused the refresh token: invalid_grant
+  to do      log in again: run `CLAUDE_CONFIG_DIR=/home/u/.claude-work claude`
+             and type /login there
+"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_page() {
+        for width in [72, 80, 120] {
+            let page = Page::for_tests().of_width(width);
+            for line in shown(views(), &page, "2026-11-25T12:15:00Z").lines() {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn once_a_reset_has_passed_the_page_says_so_instead_of_a_number() {
+        let page = shown(vec![sample::throttled()], &Page::for_tests(), "2026-11-25T15:00:00Z");
+        assert!(page.contains(" ?  reset at 15:28, not read since\n"), "{page}");
+        assert!(page.contains("  as of      2 h 55 min ago, from api, stale\n"), "{page}");
+    }
+
+    #[test]
+    fn a_daemon_without_accounts_says_what_to_do_and_a_notice_comes_first() {
+        let mut snapshot = Snapshot { accounts: Vec::new(), ..sample::snapshot() };
+        snapshot.notice = Some("state.db could not be read".to_owned());
+        assert_eq!(
+            render(&wire::Status::of(&snapshot, sample::now()), &Page::for_tests()),
+            "  notice  state.db could not be read\nno accounts: log in with a vendor's CLI, or name accounts in the config\n"
+        );
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_colour() {
+        let plain = shown(views(), &Page::for_tests(), "2026-11-25T12:15:00Z");
+        let coloured = shown(views(), &Page::for_tests().coloured(), "2026-11-25T12:15:00Z");
+        assert_ne!(plain, coloured);
+        let mut stripped = String::new();
+        for piece in coloured.split("\u{1b}[") {
+            stripped +=
+                piece.split_once('m').filter(|(code, _)| code.parse::<u8>().is_ok()).map_or(piece, |(_, text)| text);
+        }
+        assert_eq!(stripped, plain);
+    }
+}

@@ -1,0 +1,131 @@
+//! The CLI's end of the socket: one request, one answer, within five seconds.
+//!
+//! Owns how a missing daemon is told from a broken one. Knows nothing of exit codes or terminals.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustix::process::geteuid;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::reply::{Answer, Explanation, Problem, command_word};
+use super::wire::Status;
+use crate::model::AccountName;
+use crate::policy::account::Command;
+
+/// How long a whole exchange may take. The daemon answers at once or is in trouble.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes an answer may take: thousands of accounts.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no daemon answers on {0}: start it with `systemctl --user start quotad`, or run `quotad run`")]
+    NoDaemon(PathBuf),
+    /// The socket is there and cannot be reached.
+    #[error("connecting to {0}: {1}: the socket is for the user whose daemon it is")]
+    Unreachable(PathBuf, io::Error),
+    /// Somebody else listens: whoever may write to a shared directory could.
+    #[error("refusing to talk to {0}: another user listens there; remove it, or set XDG_RUNTIME_DIR")]
+    Foreign(PathBuf),
+    /// The daemon took the request and said nothing.
+    #[error("the daemon on {0} did not answer within 5 s: see `journalctl --user -u quotad`")]
+    Silent(PathBuf),
+    /// What came back is not what quotad says.
+    #[error("reading the answer from {0}: {1}: is the daemon of another version? `systemctl --user restart quotad`")]
+    Garbled(PathBuf, String),
+    /// The daemon said no.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+}
+
+/// Asks the daemon behind one socket.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the daemon on this socket; connects with each request.
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// Everything, or one account.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; an unknown account is [`ClientError::Refused`] with status 404.
+    pub async fn status(&self, account: Option<&AccountName>) -> Result<Status, ClientError> {
+        match account {
+            None => self.get("/v1/status").await,
+            Some(name) => self.get(&format!("/v1/accounts/{name}")).await,
+        }
+    }
+
+    /// Why an account is as it is.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn explain(&self, account: &AccountName) -> Result<Explanation, ClientError> {
+        self.get(&format!("/v1/accounts/{account}/explain")).await
+    }
+
+    /// Hands a command to an account. That it was not done is an answer, not an error.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn command(&self, account: &AccountName, command: Command) -> Result<Answer, ClientError> {
+        let path = format!("/v1/accounts/{account}/{}", command_word(command));
+        let (_, body) = self.exchange(Method::POST, &path).await?;
+        // A refused command is a problem document too, so the fuller document is tried first.
+        serde_json::from_slice(&body).map_err(|_| self.refused(&body))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        match self.exchange(Method::GET, path).await? {
+            (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(|e| self.garbled(&e)),
+            (_, body) => Err(self.refused(&body)),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        tokio::time::timeout(DEADLINE, self.exchange_unbounded(method, path))
+            .await
+            .unwrap_or_else(|_| Err(ClientError::Silent(self.socket.clone())))
+    }
+
+    async fn exchange_unbounded(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon(self.socket.clone()),
+            _ => ClientError::Unreachable(self.socket.clone(), error),
+        })?;
+        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == geteuid().as_raw()) {
+            return Err(ClientError::Foreign(self.socket.clone()));
+        }
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.garbled(&e))?;
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header(HOST, "quotad").body(Empty::<Bytes>::new());
+        let request = request.map_err(|e| self.garbled(&e))?;
+        let (head, body) = sender.send_request(request).await.map_err(|e| self.garbled(&e))?.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| self.garbled(&e))?;
+        Ok((head.status, body.to_bytes()))
+    }
+
+    fn refused(&self, body: &[u8]) -> ClientError {
+        serde_json::from_slice(body).map_or_else(|e| self.garbled(&e), ClientError::Refused)
+    }
+
+    fn garbled(&self, why: &impl ToString) -> ClientError {
+        ClientError::Garbled(self.socket.clone(), why.to_string())
+    }
+}

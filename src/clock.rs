@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
+    timerfd_settime,
+};
 
 use crate::policy::time::{BootId, Dice, Moment, Now, Stamp};
 
@@ -73,5 +76,61 @@ pub struct Chance;
 impl Dice for Chance {
     fn roll(&mut self) -> f64 {
         rand::random()
+    }
+}
+
+/// How long this machine has been suspended since it booted. Grows across a resume, else stands still.
+pub fn suspended() -> Duration {
+    let boot = clock_gettime(ClockId::Boottime);
+    let monotonic = clock_gettime(ClockId::Monotonic);
+    let total = |at: Timespec| Duration::new(at.tv_sec.unsigned_abs(), at.tv_nsec as u32);
+    total(boot).saturating_sub(total(monotonic))
+}
+
+/// The daemon's one timer: a timerfd on `CLOCK_BOOTTIME`, so that suspend counts. One wake-up per expiry, where a
+/// tokio timer costs three (systemd.md 6).
+#[derive(Debug)]
+pub struct Timer {
+    clock: Clock,
+    fd: tokio::net::unix::pipe::Receiver,
+    set_to: Option<Moment>,
+}
+
+impl Timer {
+    /// A timer that is not set. Needs a running runtime.
+    ///
+    /// # Errors
+    /// The kernel gives no timerfd.
+    pub fn new(clock: Clock) -> std::io::Result<Self> {
+        let fd = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        // A timerfd reads like a pipe: eight bytes once it expired, `WouldBlock` before.
+        let fd = tokio::net::unix::pipe::Receiver::from_owned_fd_unchecked(fd)?;
+        Ok(Self { clock, fd, set_to: None })
+    }
+
+    /// Wakes at `moment`; never, with `None`. Costs nothing if that is what it is set to.
+    pub fn set(&mut self, moment: Option<Moment>) {
+        if self.set_to == moment {
+            return;
+        }
+        self.set_to = moment;
+        // A time of zero would disarm it: a moment at or before boot is one nanosecond after it.
+        let at = moment.map_or(Duration::ZERO, |moment| self.clock.kernel_time(moment).max(Duration::from_nanos(1)));
+        let value = Timespec { tv_sec: at.as_secs().cast_signed(), tv_nsec: at.subsec_nanos().into() };
+        let spec = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        if let Err(error) = timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &spec) {
+            tracing::error!(%error, "could not set the timer");
+        }
+    }
+
+    /// Waits until it expires. Safe to cancel.
+    pub async fn elapsed(&mut self) {
+        loop {
+            let ready = self.fd.readable().await;
+            if ready.is_ok() && self.fd.try_read(&mut [0; 8]).is_ok() {
+                self.set_to = None;
+                return;
+            }
+        }
     }
 }

@@ -12,20 +12,20 @@
 //!
 //! `docs/architecture.md` walks through a poll and a refresh; `docs/policy.md` states every waiting rule.
 
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod control;
-pub mod credential;
-pub mod demo;
-pub mod disk;
-pub mod export;
-pub mod logging;
 pub mod model;
-pub mod paths;
 pub mod policy;
 pub mod provider;
-pub mod service;
+pub mod clock;
+pub mod paths;
+pub mod disk;
 pub mod state;
-pub mod supervisor;
 pub mod transport;
+pub mod service;
+pub mod logging;
+pub mod credential;
+pub mod config;
+pub mod supervisor;
+pub mod control;
+pub mod export;
+pub mod demo;
+pub mod cli;

@@ -12,9 +12,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::{fmt, fs};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -26,27 +26,48 @@ use crate::model::AccountName;
 /// As many symlinks as the kernel follows in one path.
 const LONGEST_CHAIN: usize = 40;
 
-/// The watch over every account's files.
+/// Whose files they are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// An account's credential file and what tells whose login it is.
+    Account(AccountName),
+    /// The config file.
+    Config,
+    /// Places where a login may appear.
+    Discovery,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(name) => name.fmt(f),
+            Self::Config => f.write_str("(the config file)"),
+            Self::Discovery => f.write_str("(logins that may appear)"),
+        }
+    }
+}
+
+/// The watch over every file that matters.
 #[derive(Debug)]
 pub struct Watch {
-    paths: BTreeMap<AccountName, Vec<PathBuf>>,
+    paths: BTreeMap<Subject, Vec<PathBuf>>,
     /// `None` when the system would not give one; tried again at every [`Self::rearm`].
     inotify: Option<RecommendedWatcher>,
     /// Directories under watch, with the device and inode they had.
     armed: BTreeMap<PathBuf, (u64, u64)>,
-    unhealthy: BTreeSet<AccountName>,
+    unhealthy: BTreeSet<Subject>,
     interest: watch::Sender<Interest>,
     news: watch::Sender<News>,
     arrived: watch::Receiver<News>,
 }
 
 /// Which names matter to whom, by directory.
-type Interest = BTreeMap<PathBuf, BTreeMap<OsString, BTreeSet<AccountName>>>;
+type Interest = BTreeMap<PathBuf, BTreeMap<OsString, BTreeSet<Subject>>>;
 
 /// What was seen since it was last taken.
 #[derive(Debug, Default)]
 struct News {
-    changed: BTreeSet<AccountName>,
+    changed: BTreeSet<Subject>,
     /// Watched directories that were removed or renamed: their watches are void.
     lost: BTreeSet<PathBuf>,
 }
@@ -72,22 +93,22 @@ impl Watch {
         }
     }
 
-    /// Watches `paths` for `account`, instead of what it watched before. They need not exist.
-    pub fn watch(&mut self, account: AccountName, paths: Vec<PathBuf>) {
-        self.paths.insert(account, paths);
+    /// Watches `paths` for `subject`, instead of what it watched before. They need not exist.
+    pub fn watch(&mut self, subject: Subject, paths: Vec<PathBuf>) {
+        self.paths.insert(subject, paths);
         self.rearm();
     }
 
-    /// Stops watching for `account`.
-    pub fn forget(&mut self, account: &AccountName) {
-        self.paths.remove(account);
-        self.unhealthy.remove(account);
+    /// Stops watching for `subject`.
+    pub fn forget(&mut self, subject: &Subject) {
+        self.paths.remove(subject);
+        self.unhealthy.remove(subject);
         self.rearm();
     }
 
-    /// Waits until files may have changed and says whose; at least one account. Safe to cancel: what was not taken
+    /// Waits until files may have changed and says whose; at least one subject. Safe to cancel: what was not taken
     /// comes with the next call.
-    pub async fn changed(&mut self) -> BTreeSet<AccountName> {
+    pub async fn changed(&mut self) -> BTreeSet<Subject> {
         loop {
             if self.arrived.changed().await.is_err() {
                 // Cannot happen, since `self.news` lives; never claim a change for it.
@@ -100,9 +121,9 @@ impl Watch {
         }
     }
 
-    /// Whether changes of this account's files are seen as they happen.
-    pub fn healthy(&self, account: &AccountName) -> bool {
-        !self.unhealthy.contains(account)
+    /// Whether changes of this subject's files are seen as they happen.
+    pub fn healthy(&self, subject: &Subject) -> bool {
+        !self.unhealthy.contains(subject)
     }
 
     /// Follows the paths anew and moves the watches to where they lead now. Done with every change by itself; calling
@@ -133,16 +154,16 @@ impl Watch {
     /// Everything that matters now.
     fn follow(&self) -> Interest {
         let mut interest = Interest::new();
-        for (account, paths) in &self.paths {
+        for (subject, paths) in &self.paths {
             for (dir, name) in paths.iter().flat_map(|path| trail(path)) {
-                interest.entry(dir).or_default().entry(name).or_default().insert(account.clone());
+                interest.entry(dir).or_default().entry(name).or_default().insert(subject.clone());
             }
         }
         interest
     }
 
     /// Makes the watched directories those of `interest`; returns whose directories the system refused, and why.
-    fn arm(&mut self, interest: &Interest, lost: &BTreeSet<PathBuf>) -> BTreeMap<AccountName, String> {
+    fn arm(&mut self, interest: &Interest, lost: &BTreeSet<PathBuf>) -> BTreeMap<Subject, String> {
         let identities: BTreeMap<_, _> = interest.keys().map(|dir| (dir, identity(dir))).collect();
         let Self { armed, inotify, .. } = self;
         armed.retain(|dir, known| {
@@ -164,22 +185,22 @@ impl Watch {
                 }
                 Err(error) => {
                     let why = refusal(dir, &error);
-                    refused.extend(names.values().flatten().map(|account| (account.clone(), why.clone())));
+                    refused.extend(names.values().flatten().map(|subject| (subject.clone(), why.clone())));
                 }
             }
         }
         refused
     }
 
-    /// Says once of each account that its watch does not work, and once that it does again.
-    fn report(&mut self, refused: BTreeMap<AccountName, String>) {
-        for (account, why) in &refused {
-            if !self.unhealthy.contains(account) {
-                tracing::warn!(%account, "{why}; until then changes of its credential file are seen at polls only");
+    /// Says once of each subject that its watch does not work, and once that it does again.
+    fn report(&mut self, refused: BTreeMap<Subject, String>) {
+        for (subject, why) in &refused {
+            if !self.unhealthy.contains(subject) {
+                tracing::warn!(account = %subject, "{why}; until then changes of its file are seen at polls only");
             }
         }
-        for account in self.unhealthy.iter().filter(|account| !refused.contains_key(*account)) {
-            tracing::info!(%account, "changes of its credential file are seen as they happen again");
+        for subject in self.unhealthy.iter().filter(|subject| !refused.contains_key(*subject)) {
+            tracing::info!(account = %subject, "changes of its file are seen as they happen again");
         }
         self.unhealthy = refused.into_keys().collect();
     }
@@ -320,8 +341,8 @@ mod tests {
 
     use tempfile::TempDir;
 
-    fn name(text: &str) -> AccountName {
-        AccountName::parse(text).unwrap()
+    fn name(text: &str) -> Subject {
+        Subject::Account(AccountName::parse(text).unwrap())
     }
 
     /// A directory under its real name.
@@ -338,7 +359,7 @@ mod tests {
         watch
     }
 
-    async fn next(watch: &mut Watch) -> BTreeSet<AccountName> {
+    async fn next(watch: &mut Watch) -> BTreeSet<Subject> {
         tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.expect("no signal came")
     }
 
@@ -355,7 +376,7 @@ mod tests {
     }
 
     /// Everything signalled so far: events come in order, so what happened before the marker came before its signal.
-    async fn signalled(watch: &mut Watch, dir: &Path, marker: &str) -> BTreeSet<AccountName> {
+    async fn signalled(watch: &mut Watch, dir: &Path, marker: &str) -> BTreeSet<Subject> {
         watch.watch(name(marker), vec![dir.join(marker)]);
         rename_over(&dir.join(marker), "x");
         let mut signalled = BTreeSet::new();

@@ -94,7 +94,7 @@ impl Collector for Scrape {
 
 impl Scrape {
     fn windows(&self, page: &mut Page) -> fmt::Result {
-        let windows = || self.snapshot.accounts.iter().flat_map(distinct_windows);
+        let windows = || self.snapshot.accounts.iter().flat_map(|account| distinct_windows(account));
         page.gauge(
             "window_used_ratio",
             "Share of the window that is used, 1 is all of it; absent once its reset has passed",
@@ -143,7 +143,7 @@ impl Scrape {
     }
 
     fn gates(&self, page: &mut Page) -> fmt::Result {
-        let gates = || self.snapshot.accounts.iter().flat_map(gates_of);
+        let gates = || self.snapshot.accounts.iter().flat_map(|account| gates_of(account));
         page.gauge(
             "gate_until_timestamp_seconds",
             "When the gate lets the next request through; absent while it does",

@@ -5,14 +5,14 @@
 //! hostile weather testable in milliseconds, and a decision readable without knowing the machine it runs on.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-pub mod account;
-pub mod auth;
+pub mod time;
+pub mod retry_after;
+pub mod status;
+pub mod ladder;
 pub mod cooldown;
 pub mod gate;
-pub mod ladder;
+pub mod auth;
 pub mod refresh;
-pub mod retry_after;
 pub mod rotation;
+pub mod account;
 pub mod schedule;
-pub mod status;
-pub mod time;

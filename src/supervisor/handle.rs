@@ -26,7 +26,7 @@ pub struct Snapshot {
     /// Something the user should know about the daemon itself (cautious state, state that cannot be stored), or `None`.
     pub notice: Option<String>,
     /// Every account, by name.
-    pub accounts: Vec<AccountView>,
+    pub accounts: Vec<Arc<AccountView>>,
     /// Whether the file watch of each account works (otherwise changes are seen at the next poll only).
     pub watch_healthy: BTreeMap<AccountName, bool>,
     /// What was sent since the start.

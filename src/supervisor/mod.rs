@@ -1,2 +1,377 @@
-//! The one loop (skeleton).
+//! The one loop: select, turn what happened into an [`Input`], let the policy decide, perform its actions.
+//!
+//! Owns every account's state machine, the schedule with its single timer, the state, and the snapshot that everyone
+//! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests
+//! and file work run beside it and report back. `roster` turns the config into accounts, `perform` does what the
+//! policy says, `tell` finds the log lines, `handle` is what others see.
+
 pub mod handle;
+mod perform;
+mod roster;
+mod tell;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, watch};
+
+use self::handle::{Ask, Handle, Snapshot, Traffic};
+use self::roster::Held;
+use crate::clock::{self, Chance, Clock, Timer};
+use crate::config::{Config, Loaded};
+use crate::credential::secret::FingerprintKey;
+use crate::credential::watch::{Subject, Watch};
+use crate::logging::Logging;
+use crate::model::AccountName;
+use crate::paths::Paths;
+use crate::policy::account::{Command, Input};
+use crate::policy::schedule::Schedule;
+use crate::policy::status::AccountState;
+use crate::policy::time::{BootId, Now, Stamp};
+use crate::service::{self, Signal, Signals};
+use crate::state::{State, StoreError};
+use crate::transport::{Network, NetworkError, Transport};
+
+/// How long a changed config file must lie still before it is read.
+const CONFIG_DEBOUNCE: Duration = Duration::from_millis(250);
+/// How long a stop waits for a refresh in flight; longer than one token request and its file work.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// A machine that slept longer than this has to find its network again.
+const SLEPT: Duration = Duration::from_secs(2);
+
+/// What a supervisor starts from.
+#[derive(Debug)]
+pub struct Setup {
+    /// The checked config.
+    pub loaded: Loaded,
+    /// Where the config was asked to be read from; `None` for the user's own.
+    pub config_file: Option<PathBuf>,
+    /// Where everything lies.
+    pub paths: Paths,
+    /// The open state.
+    pub state: State,
+    /// The clocks.
+    pub clock: Clock,
+    /// To follow the configured level; `None` where somebody else logs.
+    pub logging: Option<Logging>,
+    /// No token endpoint is asked and no file but quotad's own is written, whatever the config says (`once`).
+    pub read_only: bool,
+}
+
+/// Why a supervisor could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The network settings cannot be used.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The fingerprint key can be neither read nor stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The kernel gives no timer.
+    #[error("could not make a timer: {0}")]
+    Timer(std::io::Error),
+}
+
+/// What the schedule wakes the loop for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    Account(AccountName),
+    Config,
+    Discovery,
+    Watchdog,
+    StopLimit,
+}
+
+/// The daemon, from start to stop.
+pub struct Supervisor {
+    config: Config,
+    config_file: Option<PathBuf>,
+    paths: Paths,
+    state: State,
+    clock: Clock,
+    logging: Option<Logging>,
+    read_only: bool,
+    boot: BootId,
+    key: FingerprintKey,
+    dice: Chance,
+    /// Nothing stored could be read at the start.
+    cautious: bool,
+    transport: Arc<Transport>,
+    accounts: BTreeMap<AccountName, Held>,
+    schedule: Schedule<Wake>,
+    timer: Timer,
+    watch: Watch,
+    suspended: Duration,
+    watchdog: Option<Duration>,
+    stopping: bool,
+    started_at: Stamp,
+    /// Something the user should know about the daemon itself.
+    notice: Option<String>,
+    traffic: Traffic,
+    reports: mpsc::UnboundedReceiver<(AccountName, Input)>,
+    report: mpsc::UnboundedSender<(AccountName, Input)>,
+    asks: mpsc::Receiver<Ask>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    transitions: broadcast::Sender<handle::Transition>,
+}
+
+/// Something the loop woke for.
+enum Event {
+    Report(AccountName, Input),
+    Ask(Ask),
+    Changed(std::collections::BTreeSet<Subject>),
+    Timer,
+    Signal(Signal),
+}
+
+impl Supervisor {
+    /// Sets up every account; nothing is asked before [`Self::run`]. Needs a running runtime.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(setup: Setup) -> Result<(Self, Handle), StartError> {
+        let Setup { loaded, config_file, paths, state, clock, logging, read_only } = setup;
+        let (report, reports) = mpsc::unbounded_channel();
+        let (ask, asks) = mpsc::channel(16);
+        let (transitions, _) = broadcast::channel(256);
+        let now = clock.now();
+        let notice = state.set_aside().map(|kept| {
+            format!(
+                "the state could not be read and was set aside as {}; every gate starts on its first rung",
+                kept.display()
+            )
+        });
+        let (snapshots, snapshot) = watch::channel(Arc::new(Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            started_at: now.stamp,
+            notice: notice.clone(),
+            accounts: Vec::new(),
+            watch_healthy: BTreeMap::new(),
+            traffic: Traffic::default(),
+        }));
+        let handle = Handle { snapshots: snapshot, transitions: transitions.clone(), asks: ask, clock: clock.clone() };
+        let mut supervisor = Self {
+            transport: Arc::new(Transport::new(network(&loaded.config))?),
+            key: FingerprintKey::new(&state.fingerprint_key()?),
+            timer: Timer::new(clock.clone()).map_err(StartError::Timer)?,
+            cautious: state.set_aside().is_some(),
+            config: loaded.config,
+            config_file,
+            paths,
+            state,
+            clock,
+            logging,
+            read_only,
+            boot: clock::boot_id(),
+            dice: Chance,
+            accounts: BTreeMap::new(),
+            schedule: Schedule::new(),
+            watch: Watch::new(),
+            suspended: clock::suspended(),
+            watchdog: service::watchdog_wants(),
+            stopping: false,
+            started_at: now.stamp,
+            notice,
+            traffic: Traffic::default(),
+            reports,
+            report,
+            asks,
+            snapshots,
+            transitions,
+        };
+        if let Some(notice) = &supervisor.notice {
+            tracing::warn!(event = "state-set-aside", "{notice}");
+        }
+        for note in loaded.notes {
+            tracing::info!(event = "config-note", "{note}");
+        }
+        supervisor.watch_config();
+        supervisor.enrol();
+        supervisor.publish(supervisor.clock.now());
+        Ok((supervisor, handle))
+    }
+
+    /// Runs until a stop signal, or until `stop` resolves; then finishes the refreshes in flight.
+    pub async fn run(mut self, mut signals: Option<Signals>, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        self.feed_watchdog(self.clock.now());
+        while !(self.stopping && self.is_quiet()) {
+            self.timer.set(self.schedule.next_wake());
+            let event = tokio::select! {
+                biased;
+                signal = next_signal(&mut signals) => Event::Signal(signal),
+                () = &mut stop, if !self.stopping => Event::Signal(Signal::Stop),
+                Some((account, input)) = self.reports.recv() => Event::Report(account, input),
+                Some(ask) = self.asks.recv() => Event::Ask(ask),
+                () = self.timer.elapsed() => Event::Timer,
+                subjects = self.watch.changed() => Event::Changed(subjects),
+            };
+            self.take(event);
+        }
+    }
+
+    /// Runs until every account has had its one poll, or cannot have one now.
+    pub async fn run_once(mut self) {
+        let mut polled = std::collections::BTreeSet::new();
+        loop {
+            let now = self.clock.now();
+            // As soon as an account knows its gates it is asked for what `poll` asks.
+            let started: Vec<_> = self.accounts.iter().filter(|(_, held)| held.account.is_started()).collect();
+            let fresh: Vec<_> = started.into_iter().map(|(name, _)| name.clone()).collect();
+            for name in fresh {
+                if polled.insert(name.clone()) {
+                    self.command(&name, Command::Poll);
+                }
+            }
+            let done = |held: &Held| held.account.is_started() && !held.account.is_due_soon(now);
+            if self.accounts.values().all(done) && polled.len() == self.accounts.len() {
+                return;
+            }
+            self.timer.set(self.schedule.next_wake());
+            let event = tokio::select! {
+                Some((account, input)) = self.reports.recv() => Event::Report(account, input),
+                () = self.timer.elapsed() => Event::Timer,
+            };
+            self.take(event);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        self.notice_sleep();
+        match event {
+            Event::Report(account, input) => self.feed(&account, input),
+            Event::Ask(ask) => {
+                let answer = self.command(&ask.account, ask.command);
+                let _ = ask.answer.send(answer);
+            }
+            Event::Changed(subjects) => subjects.into_iter().for_each(|subject| self.on_changed(subject)),
+            Event::Timer => {}
+            Event::Signal(Signal::Stop) => self.on_stop(),
+            Event::Signal(Signal::Reload) => self.reload(),
+            Event::Signal(Signal::Poll) => self.poll_all(),
+        }
+        let now = self.clock.now();
+        for wake in self.schedule.take_due(now.moment) {
+            self.on_wake(wake);
+        }
+        self.publish(now);
+    }
+
+    fn on_wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::Account(account) => self.feed(&account, Input::Timer),
+            Wake::Config => self.reload(),
+            Wake::Discovery => self.enrol(),
+            Wake::Watchdog => self.feed_watchdog(self.clock.now()),
+            Wake::StopLimit => {
+                tracing::error!(event = "stopped", "a refresh did not end in time; its fence stays open");
+                self.accounts.clear();
+            }
+        }
+    }
+
+    fn on_changed(&mut self, subject: Subject) {
+        match subject {
+            Subject::Account(account) => self.feed(&account, Input::Touched),
+            Subject::Config => {
+                let at = self.clock.now().moment + CONFIG_DEBOUNCE;
+                self.schedule.set(&Wake::Config, Some(at), Duration::ZERO);
+            }
+            Subject::Discovery => {
+                let at = self.clock.now().moment + CONFIG_DEBOUNCE;
+                self.schedule.set(&Wake::Discovery, Some(at), Duration::ZERO);
+            }
+        }
+    }
+
+    fn poll_all(&mut self) {
+        let accounts: Vec<_> = self.accounts.keys().cloned().collect();
+        for account in accounts {
+            self.command(&account, Command::Poll);
+        }
+    }
+
+    fn on_stop(&mut self) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        service::stopping();
+        let limit = self.clock.now().moment + STOP_LIMIT * self.clock.speed();
+        self.schedule.set(&Wake::StopLimit, Some(limit), Duration::ZERO);
+    }
+
+    /// Whether nothing runs that must not be cut off.
+    fn is_quiet(&self) -> bool {
+        self.accounts.values().all(|held| !held.account.is_rotating())
+    }
+
+    /// A resume shows as a jump of the boot clock against the monotonic one, which stands still in suspend.
+    fn notice_sleep(&mut self) {
+        let suspended = clock::suspended();
+        if suspended > self.suspended + SLEPT {
+            let accounts: Vec<_> = self.accounts.keys().cloned().collect();
+            for account in accounts {
+                self.feed(&account, Input::Woke);
+            }
+        }
+        self.suspended = suspended;
+    }
+
+    /// Tells systemd that the loop goes round, and draws the next time: it may come with any other wake-up of the
+    /// second quarter of the period.
+    fn feed_watchdog(&mut self, now: Now) {
+        if let Some(period) = self.watchdog {
+            service::watchdog();
+            let quarter = period / 4 * self.clock.speed();
+            self.schedule.set(&Wake::Watchdog, Some(now.moment + quarter), quarter);
+        }
+    }
+
+    fn publish(&mut self, now: Now) {
+        for (name, held) in &mut self.accounts {
+            if std::mem::take(&mut held.touched) {
+                held.view = Arc::new(held.account.view(now));
+                let wake = Wake::Account(name.clone());
+                self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
+            }
+        }
+        let accounts = self.accounts.values().map(|held| held.view.clone()).collect();
+        let healthy = |name: &AccountName| (name.clone(), self.watch.healthy(&Subject::Account(name.clone())));
+        let snapshot = Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            notice: self.notice.clone(),
+            accounts,
+            watch_healthy: self.accounts.keys().map(healthy).collect(),
+            traffic: self.traffic.clone(),
+        };
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    /// One line for `systemctl status`.
+    fn status_line(&self) -> String {
+        let ok = self.accounts.values().filter(|held| held.view.state == AccountState::Ok).count();
+        let total = self.accounts.len();
+        let odd = self.accounts.values().find(|held| held.view.state != AccountState::Ok);
+        match odd {
+            Some(held) => format!("{ok} of {total} accounts ok; {}: {}", held.view.name, held.view.state.as_str()),
+            None => format!("{ok} of {total} accounts ok"),
+        }
+    }
+}
+
+async fn next_signal(signals: &mut Option<Signals>) -> Signal {
+    match signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn network(config: &Config) -> Network {
+    Network { proxy: config.network.proxy.clone(), ca_file: config.network.ca_file.clone() }
+}

@@ -1,0 +1,253 @@
+//! Does what the policy says.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::handle::Transition;
+use super::{Supervisor, tell};
+use crate::credential::owner::telling_headers;
+use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageOutcome};
+use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
+use crate::policy::rotation::{self, Step};
+use crate::provider;
+use crate::service;
+use crate::transport::Broken;
+
+impl Supervisor {
+    /// Hands an input to an account and performs what comes of it.
+    pub(super) fn feed(&mut self, name: &AccountName, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.count(name, &input);
+            let now = self.clock.now();
+            let Some(held) = self.accounts.get_mut(name) else { return };
+            held.touched = true;
+            let actions = held.account.handle(input, now, &mut self.dice);
+            inputs.extend(self.perform(name, actions));
+        }
+        self.retire(name);
+    }
+
+    /// Hands a command to an account; `None` when there is no such account.
+    pub(super) fn command(&mut self, name: &AccountName, command: Command) -> Option<Answer> {
+        let now = self.clock.now();
+        let held = self.accounts.get_mut(name)?;
+        held.touched = true;
+        let (answer, actions) = held.account.command(command, now, &mut self.dice);
+        for input in self.perform(name, actions) {
+            self.feed(name, input);
+        }
+        Some(answer)
+    }
+
+    /// Performs actions in their order. What could be answered on the spot is returned.
+    fn perform(&mut self, name: &AccountName, actions: Vec<Action>) -> Vec<Input> {
+        let mut answers = Vec::new();
+        let mut gates_moved = false;
+        for action in actions {
+            match action {
+                Action::Look => self.with_owner(name, |owner| owner.look()),
+                Action::Recall => answers.extend(self.recall(name)),
+                Action::Ask(token) => self.ask(name, token),
+                Action::Fence(fingerprint, mark) => {
+                    let stored = self.state.store(&Record::Mark(fingerprint, mark));
+                    let event = match stored {
+                        Ok(()) => rotation::Event::Done,
+                        Err(error) => rotation::Event::Failed(error.to_string()),
+                    };
+                    answers.push(Input::Stepped(event, None));
+                }
+                Action::Rotate(step) => answers.extend(self.rotate(name, step)),
+                Action::Persist(record) => {
+                    gates_moved |= matches!(record, Record::Login { .. });
+                    self.persist(name, &record);
+                }
+                Action::Tell(event) => self.tell(name, &event),
+            }
+        }
+        if gates_moved {
+            self.share_gates(name);
+        }
+        answers
+    }
+
+    fn with_owner(&self, name: &AccountName, order: impl FnOnce(&crate::credential::owner::OwnerHandle)) {
+        if let Some(held) = self.accounts.get(name) {
+            order(&held.owner);
+        }
+    }
+
+    fn recall(&self, name: &AccountName) -> Option<Input> {
+        let key = self.accounts.get(name)?.account.login_key();
+        let recalled = Recalled { login: self.state.login(&key), reading: self.state.reading(&key) };
+        Some(Input::Recalled(Box::new(recalled)))
+    }
+
+    /// Sends one usage request beside the loop.
+    fn ask(&mut self, name: &AccountName, token: Fingerprint) {
+        let Some(held) = self.accounts.get(name) else { return };
+        if self.stopping {
+            return;
+        }
+        let (owner, config) = (held.owner.clone(), held.config.clone());
+        let (transport, clock, report) = (self.transport.clone(), self.clock.clone(), self.report.clone());
+        let deadline = self.config.poll.request_deadline;
+        let name = name.clone();
+        tokio::spawn(async move {
+            let provider = provider::of(config.provider);
+            let request = provider.usage_request(&config.endpoints);
+            let at = clock.now().stamp;
+            let began = Instant::now();
+            let answer = match owner.lend(token).await {
+                Some(bearer) => transport.send(&request, &bearer, deadline).await,
+                None => Err(Broken::Connect),
+            };
+            let took = began.elapsed();
+            let (status, headers) = match &answer {
+                Ok(reply) | Err(Broken::Cut(Some(reply))) => (Some(reply.status), telling_headers(reply)),
+                Err(_) => (None, Vec::new()),
+            };
+            let failed = |failure| UsageOutcome::Failed { failure, demand: None };
+            let outcome = match answer {
+                Ok(reply) => provider.read_usage(&reply, clock.now().stamp),
+                Err(Broken::Offline) => failed(Failure::Offline),
+                Err(Broken::Connect) => failed(Failure::Connect),
+                Err(Broken::Cut(_)) => failed(Failure::Timeout),
+                Err(Broken::TooLong) => failed(Failure::Garbage("it is longer than 1 MiB")),
+                Err(Broken::Unsendable) => failed(Failure::Garbage("the request cannot be written")),
+            };
+            let exchange = Exchange { at, endpoint: Endpoint::Usage, status, meaning: String::new(), headers, took };
+            let _ = report.send((name, Input::Replied(outcome, exchange)));
+        });
+    }
+
+    /// Performs one step of a rotation. While the daemon stops, none is begun that has not been posted yet.
+    fn rotate(&mut self, name: &AccountName, step: Step) -> Option<Input> {
+        tracing::debug!(account = %name, step = step.as_str(), "rotation");
+        if self.stopping && step <= Step::Post {
+            return Some(Input::Stepped(rotation::Event::Failed("quotad is stopping".to_owned()), None));
+        }
+        self.with_owner(name, |owner| owner.perform(step));
+        None
+    }
+
+    /// A record that cannot be stored is kept in memory, and said once.
+    fn persist(&mut self, name: &AccountName, record: &Record) {
+        match self.state.store(record) {
+            Ok(()) => {
+                if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
+                    self.notice = None;
+                    tracing::info!(event = "state-stored", "the state can be stored again");
+                }
+            }
+            Err(error) => {
+                let said = error.to_string();
+                if self.notice.as_ref() != Some(&said) {
+                    tracing::warn!(event = "state-not-stored", account = %name, "{said}");
+                    self.notice = Some(said);
+                }
+            }
+        }
+        if let Record::Mark(fingerprint, mark) = record {
+            for (_, held) in self.accounts.iter_mut().filter(|(other, _)| *other != name) {
+                held.account.learn(*fingerprint, mark.clone());
+            }
+        }
+    }
+
+    /// Accounts of the same login share its gates: the server does not know our names.
+    fn share_gates(&mut self, name: &AccountName) {
+        let Some(held) = self.accounts.get(name) else { return };
+        let key = held.account.login_key();
+        let leader = held.account.clone();
+        for (_, other) in self.accounts.iter_mut().filter(|(other, _)| *other != name) {
+            if other.account.login_key() == key {
+                other.account.follow(&leader);
+                other.touched = true;
+            }
+        }
+    }
+
+    /// Logs an event and passes a change of state on.
+    fn tell(&mut self, name: &AccountName, event: &Event) {
+        if let Some(held) = self.accounts.get(name) {
+            let view = held.account.view(self.clock.now());
+            tell::log(&view, event);
+            if let Event::StateChanged { from, to } = event {
+                let transition = Transition {
+                    at: self.clock.now().stamp,
+                    account: name.clone(),
+                    from: *from,
+                    to: *to,
+                    reason: view.reason,
+                    until: view.until,
+                    action: view.action,
+                };
+                let _ = self.transitions.send(transition);
+                service::status(&self.status_line());
+            }
+        }
+    }
+
+    /// Counts what was sent, for the metrics.
+    fn count(&mut self, name: &AccountName, input: &Input) {
+        let (exchange, outcome) = match input {
+            Input::Replied(outcome, exchange) => (exchange, usage_word(outcome)),
+            Input::Stepped(event, Some(exchange)) => {
+                let word = refresh_word(event);
+                *self.traffic.refreshes.entry((name.clone(), word)).or_default() += 1;
+                (exchange, word)
+            }
+            _ => return,
+        };
+        *self.traffic.requests.entry((name.clone(), exchange.endpoint, outcome)).or_default() += 1;
+        self.traffic.timings.entry(exchange.endpoint).or_default().observe(exchange.took);
+        tracing::debug!(
+            account = %name,
+            endpoint = exchange.endpoint.as_str(),
+            status = exchange.status,
+            outcome,
+            took_ms = u64::try_from(exchange.took.as_millis()).unwrap_or(u64::MAX),
+            "request"
+        );
+    }
+}
+
+/// The outcome as a metric label.
+fn usage_word(outcome: &UsageOutcome) -> &'static str {
+    match outcome {
+        UsageOutcome::Answered { .. } => "ok",
+        UsageOutcome::Limited { .. } => "limited",
+        UsageOutcome::Rejected { .. } => "rejected",
+        UsageOutcome::NoPermission { .. } => "no-permission",
+        UsageOutcome::Failed { failure, .. } => match failure {
+            Failure::Overloaded => "overloaded",
+            Failure::Server(_) => "server-error",
+            Failure::Timeout => "timeout",
+            Failure::Connect => "connect",
+            Failure::Offline => "offline",
+            Failure::Challenge => "challenge",
+            Failure::Garbage(_) => "garbage",
+            Failure::Gone(_) => "gone",
+            Failure::Refused(_) => "refused",
+        },
+    }
+}
+
+/// The outcome of a POST as a metric label.
+fn refresh_word(event: &rotation::Event) -> &'static str {
+    use crate::model::Refusal;
+    match event {
+        rotation::Event::Granted(_) => "ok",
+        rotation::Event::Refused(refusal) => match refusal {
+            Refusal::Terminal(_) => "terminal",
+            Refusal::Limited { .. } => "limited",
+            Refusal::Unknown(_) => "unknown",
+            Refusal::NeverArrived(_) => "never-arrived",
+            Refusal::Misconfigured(_) => "misconfigured",
+            Refusal::Challenge => "challenge",
+            Refusal::Account(_) => "account",
+        },
+        rotation::Event::Done | rotation::Event::Changed | rotation::Event::Failed(_) => "failed",
+    }
+}

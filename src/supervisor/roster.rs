@@ -1,0 +1,232 @@
+//! Which accounts there are: from the config, or from the credential files that lie in the known places.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Supervisor, Wake, network};
+use crate::config::{self, Accounts, Config};
+use crate::credential::file::CredentialFile;
+use crate::credential::owner::{self, OwnerHandle};
+use crate::credential::watch::Subject;
+use crate::model::{AccountName, ProviderId, RefreshMode};
+use crate::policy::account::{Account, Input, Rules};
+use crate::policy::auth::AuthRules;
+use crate::policy::gate::GateRules;
+use crate::policy::refresh::RefreshRules;
+use crate::policy::status::AccountView;
+use crate::provider::{self, is_loopback, origin};
+use crate::service;
+use crate::transport::Transport;
+
+/// Without any event a login that appears is noticed within this.
+const DISCOVERY: Duration = Duration::from_secs(600);
+
+/// One account and what belongs to it.
+pub(super) struct Held {
+    pub(super) account: Account,
+    pub(super) owner: OwnerHandle,
+    pub(super) config: config::Account,
+    pub(super) view: Arc<AccountView>,
+    /// Its view and its deadline are out of date.
+    pub(super) touched: bool,
+}
+
+impl Supervisor {
+    /// Makes the accounts what the config says they are. Also called whenever a login may have appeared.
+    pub(super) fn enrol(&mut self) {
+        let wanted = self.wanted();
+        let gone: Vec<_> = self.accounts.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.dismiss(&name);
+        }
+        for (name, config) in wanted {
+            match self.accounts.get(&name) {
+                Some(held) if held.config == config && held.account.rules() == &self.rules(&config) => {}
+                Some(held) if is_same_login(&held.config, &config) => {
+                    let rules = Box::new(self.rules(&config));
+                    if let Some(held) = self.accounts.get_mut(&name) {
+                        held.config = config;
+                    }
+                    self.feed(&name, Input::Configured(rules));
+                }
+                _ => self.take_on(name, config),
+            }
+        }
+        if matches!(self.config.accounts, Accounts::Discovered) {
+            let places = candidates(&self.paths).into_iter().map(|(.., path)| path).collect();
+            self.watch.watch(Subject::Discovery, places);
+            if self.accounts.is_empty() {
+                let at = self.clock.now().moment + DISCOVERY;
+                self.schedule.set(&Wake::Discovery, Some(at), DISCOVERY / 2);
+            }
+        } else {
+            self.watch.forget(&Subject::Discovery);
+        }
+    }
+
+    fn wanted(&self) -> BTreeMap<AccountName, config::Account> {
+        match &self.config.accounts {
+            Accounts::Listed(accounts) => accounts.clone(),
+            Accounts::Discovered => {
+                let found = candidates(&self.paths).into_iter().filter_map(|(name, provider, path)| {
+                    // An account that is known stays until its file has been missed twice: see `retire`.
+                    let known = self.accounts.get(&name).is_some_and(|held| !held.account.is_absent());
+                    let present = known || path.symlink_metadata().is_ok();
+                    present
+                        .then(|| (name.clone(), config::Account::discovered(name, provider, path, &self.config.poll)))
+                });
+                found.collect()
+            }
+        }
+    }
+
+    fn take_on(&mut self, name: AccountName, config: config::Account) {
+        self.dismiss(&name);
+        let now = self.clock.now();
+        let rules = self.rules(&config);
+        let stored = self.state.file(&Account::file_key_of(&rules));
+        let account = Account::new(rules, self.boot.clone(), stored.as_ref(), self.state.marks(), self.cautious, now);
+        let setup = owner::Setup {
+            account: name.clone(),
+            provider: config.provider,
+            endpoints: config.endpoints.clone(),
+            deadline: self.config.refresh.request_deadline,
+            state_dir: self.state.dir().to_owned(),
+        };
+        let file = CredentialFile::new(config.credentials.clone(), config.owner, Some(&self.paths.home));
+        let mut watched = vec![config.credentials.clone()];
+        watched.extend(config.credentials.parent().map(|dir| dir.join(".claude.json")));
+        self.watch.watch(Subject::Account(name.clone()), watched);
+        let (transport, clock) = (self.transport.clone(), self.clock.clone());
+        let owner = owner::spawn(setup, file, self.key.clone(), transport, clock, self.report.clone());
+        let view = Arc::new(account.view(now));
+        tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials.display());
+        self.accounts.insert(name, Held { account, owner, config, view, touched: true });
+    }
+
+    fn dismiss(&mut self, name: &AccountName) {
+        if self.accounts.remove(name).is_some() {
+            self.watch.forget(&Subject::Account(name.clone()));
+            self.schedule.set(&Wake::Account(name.clone()), None, Duration::ZERO);
+        }
+    }
+
+    /// A discovered account goes with its file.
+    pub(super) fn retire(&mut self, name: &AccountName) {
+        let is_absent = self.accounts.get(name).is_some_and(|held| held.account.is_absent());
+        if is_absent && matches!(self.config.accounts, Accounts::Discovered) {
+            self.enrol();
+        }
+    }
+
+    /// Watches the config file for changes, in its directory.
+    pub(super) fn watch_config(&mut self) {
+        let file = self.config_file.clone().unwrap_or_else(|| self.paths.config_file.clone());
+        if !self.read_only {
+            self.watch.watch(Subject::Config, vec![file]);
+        }
+    }
+
+    /// Reads the config again: applied whole, or refused whole.
+    pub(super) fn reload(&mut self) {
+        if !self.is_quiet() {
+            // A rotation ends under the rules it began with.
+            let at = self.clock.now().moment + Duration::from_secs(1) * self.clock.speed();
+            self.schedule.set(&Wake::Config, Some(at), Duration::ZERO);
+            return;
+        }
+        service::reloading();
+        match config::load(self.config_file.as_deref(), &self.paths) {
+            Ok(loaded) if loaded.config == self.config => tracing::debug!("the config is unchanged"),
+            Ok(loaded) => match Transport::new(network(&loaded.config)) {
+                Ok(transport) => self.apply(loaded.config, transport),
+                Err(error) => refused(&error.to_string()),
+            },
+            Err(complaints) => refused(&complaints.to_string()),
+        }
+        // Also for a refused config: systemd would wait for ever.
+        service::ready(&self.status_line());
+    }
+
+    fn apply(&mut self, config: Config, transport: Transport) {
+        let before = std::mem::replace(&mut self.config, config);
+        if let Some(logging) = &self.logging {
+            logging.set_level(self.config.log.level);
+        }
+        let deadline_changed = before.refresh.request_deadline != self.config.refresh.request_deadline;
+        if before.network != self.config.network || deadline_changed {
+            self.transport = Arc::new(transport);
+            let names: Vec<_> = self.accounts.keys().cloned().collect();
+            names.iter().for_each(|name| self.dismiss(name));
+        }
+        self.enrol();
+        tracing::info!(event = "reloaded", accounts = self.accounts.len(), "the config was reloaded");
+    }
+
+    fn rules(&self, account: &config::Account) -> Rules {
+        let config = &self.config;
+        let provider = provider::of(account.provider);
+        let jitter = config.poll.jitter;
+        let loopback = is_loopback(&account.endpoints.usage_url);
+        Rules {
+            name: account.name.clone(),
+            provider: account.provider,
+            credentials: account.credentials.display().to_string(),
+            origin: origin(&account.endpoints.usage_url).to_owned(),
+            interval: account.interval,
+            floor: if loopback { Duration::ZERO } else { provider.floor() },
+            jitter,
+            retries: config.poll.retries,
+            retry_base: config.poll.retry_base,
+            retry_max: config.poll.retry_max,
+            overloaded_fallback: config.poll.overloaded_fallback,
+            // Local sources come with a later version.
+            has_other_source: false,
+            usage_scope: provider.usage_scope(),
+            login_command: login_command(provider.login_command(), account, &self.paths),
+            gates: GateRules {
+                ladder: config.rate_limit_pause.ladder.clone(),
+                max_retry_after: config.rate_limit_pause.max_retry_after,
+                jitter,
+            },
+            auth: AuthRules { after: config.auth_pause.after, ladder: config.auth_pause.ladder.clone(), jitter },
+            refresh: RefreshRules {
+                mode: if self.read_only { RefreshMode::Never } else { account.refresh },
+                owner: account.owner,
+                retries: config.refresh.retries,
+                retry_base: config.refresh.retry_base,
+                before_expiry: config.refresh.before_expiry,
+            },
+        }
+    }
+}
+
+/// Where a login of a known vendor may lie, and what it is called then.
+fn candidates(paths: &crate::paths::Paths) -> Vec<(AccountName, ProviderId, std::path::PathBuf)> {
+    let named = |name: &str, provider, path| AccountName::parse(name).ok().map(|name| (name, provider, path));
+    [named("claude", ProviderId::Claude, paths.claude_credentials.clone())].into_iter().flatten().collect()
+}
+
+/// The vendor's command, with the relocation that makes it log in to this very file.
+fn login_command(command: &str, account: &config::Account, paths: &crate::paths::Paths) -> String {
+    let default = paths.vendor_stores();
+    match account.credentials.parent() {
+        Some(dir) if !default.contains(&account.credentials) => {
+            format!("CLAUDE_CONFIG_DIR={} {command}", dir.display())
+        }
+        _ => command.to_owned(),
+    }
+}
+
+/// Whether an account can go on as it is under a changed config.
+fn is_same_login(one: &config::Account, other: &config::Account) -> bool {
+    one.provider == other.provider
+        && one.credentials == other.credentials
+        && one.owner == other.owner
+        && one.endpoints == other.endpoints
+}
+
+fn refused(complaint: &str) {
+    tracing::warn!(event = "reload-refused", "the new config is refused and the old one stays in force: {complaint}");
+}

@@ -1,0 +1,117 @@
+//! One log line per transition, with the fields of the contract.
+//!
+//! `info` for transitions, `warn` only when a person should look. Nothing here can hold a secret: the fields are
+//! states, times and quotad's own phrases.
+
+use crate::policy::account::{Event, GateName};
+use crate::policy::status::{AccountState, AccountView, GateView};
+use crate::policy::time::Stamp;
+
+/// Writes the line for `event`, seen through the account's view right after it.
+pub(super) fn log(view: &AccountView, event: &Event) {
+    let account = view.name.as_str();
+    let provider = view.provider.as_str();
+    match event {
+        Event::StateChanged { from, to } => state_changed(view, *from, *to),
+        Event::GateCooling(gate) => {
+            let (shown, until) = (gate_of(view, *gate), until(gate_of(view, *gate)));
+            let status = view.exchanges.last().and_then(|exchange| exchange.status);
+            tracing::info!(
+                event = "gate-cooling",
+                account,
+                provider,
+                gate = gate.as_str(),
+                until,
+                status,
+                failures = shown.failures,
+                rung = shown.rung,
+                "{account}: the {} gate cools until {until}",
+                gate.as_str()
+            );
+        }
+        Event::GateCleared(gate) => {
+            tracing::info!(
+                event = "gate-cleared",
+                account,
+                provider,
+                gate = gate.as_str(),
+                "{account}: the {} gate is clear",
+                gate.as_str()
+            );
+        }
+        Event::CredentialsChanged => {
+            tracing::info!(event = "credentials-changed", account, provider, "{account}: its credential file changed");
+        }
+        Event::RefreshSent => tracing::info!(event = "refresh-sent", account, provider, "{account}: refreshing"),
+        Event::RefreshDone => {
+            tracing::info!(event = "refresh-done", account, provider, "{account}: a new token is in place");
+        }
+        Event::RefreshFailed(reason) => {
+            tracing::info!(event = "refresh-failed", account, provider, reason, "{account}: not refreshed: {reason}");
+        }
+        Event::LostRace => {
+            tracing::info!(event = "lost-race", account, provider, "{account}: somebody else refreshed first");
+        }
+        Event::AccountDead => {
+            let (reason, action) = (view.reason.as_str(), view.action.as_str());
+            tracing::warn!(event = "account-dead", account, provider, reason, "{account}: {reason}; {action}");
+        }
+        Event::Warning(reason) => {
+            tracing::warn!(event = "warning", account, provider, reason, "{account}: {reason}");
+        }
+    }
+}
+
+fn state_changed(view: &AccountView, from: AccountState, to: AccountState) {
+    let account = view.name.as_str();
+    let (provider, reason, action) = (view.provider.as_str(), view.reason.as_str(), view.action.as_str());
+    let (from, until) = (from.as_str(), view.until.map(second).unwrap_or_default());
+    // These need a person; the rest comes back by itself.
+    let needs_someone = matches!(
+        to,
+        AccountState::Dead | AccountState::SignedOut | AccountState::NoPermission | AccountState::AuthPaused
+    );
+    let to = to.as_str();
+    if needs_someone {
+        tracing::warn!(
+            event = "state-changed",
+            account,
+            provider,
+            from,
+            to,
+            until,
+            reason,
+            action,
+            "{account} is {to}: {reason}; {action}"
+        );
+    } else {
+        tracing::info!(
+            event = "state-changed",
+            account,
+            provider,
+            from,
+            to,
+            until,
+            reason,
+            action,
+            "{account} is {to}: {reason}"
+        );
+    }
+}
+
+fn gate_of(view: &AccountView, gate: GateName) -> &GateView {
+    match gate {
+        GateName::Usage => &view.usage_gate,
+        GateName::Token => &view.token_gate,
+        GateName::Auth => &view.auth_gate,
+    }
+}
+
+fn until(gate: &GateView) -> String {
+    gate.until.map(second).unwrap_or_default()
+}
+
+/// RFC 3339 in whole seconds.
+fn second(at: Stamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,218 @@
+//! A home of its own, a vendor on loopback, and the real binary run in between.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use quotad::clock::Clock;
+use quotad::demo::vendor::{Tokens, Vendor, credential_file_json};
+use serde_json::Value;
+
+/// Cooldowns of 1, 2 and 4 seconds, no jitter, polls twice a second: the rules at a pace a test can watch.
+pub(crate) const QUICK: &str = r#"
+[poll]
+interval = "500ms"
+jitter = 0
+retries = 0
+[rate-limit-pause]
+cooldowns = ["1s", "2s", "4s"]
+max-cooldown = "1h"
+[auth-pause]
+cooldowns = ["1s", "2s", "4s"]
+max-cooldown = "1h"
+"#;
+
+/// Long enough that nothing but a bug outlasts it, also on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a test may take that only lengthens itself when asked to.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("QUOTAD_LONG").is_some()
+}
+
+/// A throw-away home, and the vendor its accounts talk to.
+pub(crate) struct House {
+    dir: tempfile::TempDir,
+    pub(crate) vendor: Vendor,
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        let house = Self { dir: tempfile::tempdir().unwrap(), vendor: Vendor::start(Clock::real()).unwrap() };
+        for dir in ["home", "run", "state"] {
+            fs::create_dir(house.path(dir)).unwrap();
+            fs::set_permissions(house.path(dir), fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        house
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The credential file of the account of this name.
+    pub(crate) fn credentials(&self, account: &str) -> PathBuf {
+        self.path("home").join(account).join(".credentials.json")
+    }
+
+    /// A new login whose access token lives for `lease`, written into the account's file as a CLI does.
+    pub(crate) fn log_in(&self, account: &str, lease: Duration) -> Tokens {
+        let now = self.vendor.now();
+        let tokens = self.vendor.with(|world| world.login(account, lease, now));
+        self.write(account, &credential_file_json(&tokens, |_| {}));
+        tokens
+    }
+
+    /// A new login whose access token, by the file's word, has just expired; what is minted from it lives an hour.
+    pub(crate) fn log_in_expired(&self, account: &str) -> Tokens {
+        let now = self.vendor.now();
+        let tokens = self.vendor.with(|world| world.login(account, Duration::from_secs(3600), now));
+        let expired = (now - Duration::from_secs(1)).as_millisecond();
+        self.write(account, &credential_file_json(&tokens, |file| file["claudeAiOauth"]["expiresAt"] = expired.into()));
+        tokens
+    }
+
+    /// Replaces the credential file by temp file and rename.
+    pub(crate) fn write(&self, account: &str, content: &str) {
+        let path = self.credentials(account);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let temp = path.with_extension("tmp");
+        fs::write(&temp, content).unwrap();
+        fs::set_permissions(&temp, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(temp, path).unwrap();
+    }
+
+    /// Writes the config: `settings`, then one account whose file the vendor's CLI writes.
+    pub(crate) fn configure(&self, settings: &str, account: &str, more: &str) {
+        let text = format!(
+            "{settings}\n[accounts.{account}]\nprovider = \"claude\"\ncredentials = \"{}\"\nusage-url = \"{}\"\ntoken-url = \"{}\"\n{more}\n",
+            self.credentials(account).display(),
+            self.vendor.usage_url(),
+            self.vendor.token_url(),
+        );
+        fs::write(self.path("config.toml"), text).unwrap();
+    }
+
+    /// The binary with this home and nothing of the real one.
+    pub(crate) fn quotad(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quotad"));
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("TZ", "UTC")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a verb to its end.
+    pub(crate) fn ask(&self, args: &[&str]) -> Output {
+        self.quotad(args).output().unwrap()
+    }
+
+    /// Starts the daemon on `config.toml` and waits for its socket.
+    pub(crate) fn start(&self) -> Daemon<'_> {
+        let config = self.path("config.toml");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let child = self
+            .quotad(&["run", "--config", config.to_str().unwrap()])
+            .env("QUOTAD_LOG", "debug")
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let daemon = Daemon { house: self, child };
+        wait_for("the socket", || daemon.status().is_some());
+        daemon
+    }
+
+    /// Everything the daemons of this house have logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+/// A running daemon. Killed when dropped.
+pub(crate) struct Daemon<'a> {
+    house: &'a House,
+    child: Child,
+}
+
+impl Daemon<'_> {
+    /// The status document, if the daemon answers.
+    pub(crate) fn status(&self) -> Option<Value> {
+        let output = self.house.ask(&["status", "--json"]);
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// The first account of the status document.
+    pub(crate) fn account(&self) -> Value {
+        self.status().map(|status| status["accounts"][0].clone()).unwrap_or_default()
+    }
+
+    /// Waits until the first account is in this state.
+    pub(crate) fn wait_for_state(&self, state: &str) {
+        let began = Instant::now();
+        loop {
+            let account = self.account();
+            if account["state"] == state {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "waited for {state}: {account:#}\n{}", self.house.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// kill -9, and gone when this returns.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code it ends with.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `done`, or fails the test with what it waited for.
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Seconds from the first of these moments to each.
+pub(crate) fn offsets(moments: &[Instant]) -> Vec<f64> {
+    moments.iter().map(|at| at.duration_since(moments[0]).as_secs_f64()).collect()
+}
+
+/// Whether each offset lies at its expected one or up to `late` seconds after it.
+pub(crate) fn assert_at(got: &[f64], expected: &[f64], late: f64) {
+    let fits = got.len() >= expected.len()
+        && got.iter().zip(expected).all(|(got, at)| *got >= at - 0.02 && *got <= at + late);
+    assert!(fits, "expected about {expected:?}, got {got:.3?}");
+}
+
+pub(crate) fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}

@@ -28,13 +28,11 @@ impl Logging {
 pub fn start(level: Level) -> Logging {
     let (filter, handle) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(filter);
-    let started = match journald() {
-        Some(journald) => registry.with(journald.with_filter(FilterFn::new(may_speak))).try_init(),
-        None => {
-            let text =
-                tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
-            registry.with(text.with_filter(FilterFn::new(may_speak))).try_init()
-        }
+    let started = if let Some(journald) = journald() {
+        registry.with(journald.with_filter(FilterFn::new(may_speak))).try_init()
+    } else {
+        let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
+        registry.with(text.with_filter(FilterFn::new(may_speak))).try_init()
     };
     if started.is_err() {
         tracing::debug!("logging was already started");

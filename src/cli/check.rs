@@ -26,7 +26,10 @@ impl Check {
             Some(file) => format!("{} is valid: {accounts}\n", file.display()),
             None => format!("there is no {}: the defaults apply, {accounts}\n", paths.config_file.display()),
         };
-        print(&(what + &loaded.notes.iter().map(|note| format!("note: {note}\n")).collect::<String>()))?;
+        print(&what)?;
+        for note in loaded.notes {
+            print(&format!("note: {note}\n"))?;
+        }
         Ok(Exit::Ok)
     }
 }

@@ -160,7 +160,7 @@ mod tests {
     use crate::supervisor::handle::Snapshot;
 
     fn shown(views: Vec<AccountView>, page: &Page, now: &str) -> String {
-        let snapshot = Snapshot { accounts: views, ..sample::snapshot() };
+        let snapshot = Snapshot { accounts: views.into_iter().map(Into::into).collect(), ..sample::snapshot() };
         render(&wire::Status::of(&snapshot, sample::at(now)), &page.clone().at(sample::at(now)))
     }
 

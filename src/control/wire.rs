@@ -329,7 +329,7 @@ pub(crate) mod sample {
             pid: 4242,
             started_at: at("2026-11-25T08:00:00Z"),
             notice: None,
-            accounts: vec![throttled()],
+            accounts: vec![std::sync::Arc::new(throttled())],
             watch_healthy: BTreeMap::from([(personal.clone(), true)]),
             traffic: Traffic {
                 requests: BTreeMap::from([

@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn every_metric_of_the_contract_is_there_with_its_value() {
         let mut snapshot = sample::snapshot();
-        snapshot.accounts[0].credentials.login_ends_at = Some(sample::at("2026-12-01T00:00:00Z"));
+        Arc::make_mut(&mut snapshot.accounts[0]).credentials.login_ends_at = Some(sample::at("2026-12-01T00:00:00Z"));
         let page = page(snapshot, Format::Text);
         for line in [
             r#"quotad_window_used_ratio{account="personal",provider="claude",window="five_hour"} 0.415"#,
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn what_is_unknown_is_left_out_and_no_sample_comes_twice() {
         let mut snapshot = sample::snapshot();
-        let reading = snapshot.accounts[0].reading.as_mut().unwrap();
+        let reading = Arc::make_mut(&mut snapshot.accounts[0]).reading.as_mut().unwrap();
         reading.windows[0].resets_at = Some(sample::now());
         reading.windows.push(Window { used_percent: Some(7.0), ..sample::window() });
         let page = page(snapshot, Format::Text);

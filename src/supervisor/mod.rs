@@ -10,7 +10,7 @@ mod perform;
 mod roster;
 mod tell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,9 +119,9 @@ pub struct Supervisor {
 
 /// Something the loop woke for.
 enum Event {
-    Report(AccountName, Input),
+    Report(AccountName, Box<Input>),
     Ask(Ask),
-    Changed(std::collections::BTreeSet<Subject>),
+    Changed(BTreeSet<Subject>),
     Timer,
     Signal(Signal),
 }
@@ -204,7 +204,7 @@ impl Supervisor {
                 biased;
                 signal = next_signal(&mut signals) => Event::Signal(signal),
                 () = &mut stop, if !self.stopping => Event::Signal(Signal::Stop),
-                Some((account, input)) = self.reports.recv() => Event::Report(account, input),
+                Some((account, input)) = self.reports.recv() => Event::Report(account, Box::new(input)),
                 Some(ask) = self.asks.recv() => Event::Ask(ask),
                 () = self.timer.elapsed() => Event::Timer,
                 subjects = self.watch.changed() => Event::Changed(subjects),
@@ -215,7 +215,7 @@ impl Supervisor {
 
     /// Runs until every account has had its one poll, or cannot have one now.
     pub async fn run_once(mut self) {
-        let mut polled = std::collections::BTreeSet::new();
+        let mut polled = BTreeSet::new();
         loop {
             let now = self.clock.now();
             // As soon as an account knows its gates it is asked for what `poll` asks.
@@ -232,7 +232,7 @@ impl Supervisor {
             }
             self.timer.set(self.schedule.next_wake());
             let event = tokio::select! {
-                Some((account, input)) = self.reports.recv() => Event::Report(account, input),
+                Some((account, input)) = self.reports.recv() => Event::Report(account, Box::new(input)),
                 () = self.timer.elapsed() => Event::Timer,
             };
             self.take(event);
@@ -242,7 +242,7 @@ impl Supervisor {
     fn take(&mut self, event: Event) {
         self.notice_sleep();
         match event {
-            Event::Report(account, input) => self.feed(&account, input),
+            Event::Report(account, input) => self.feed(&account, *input),
             Event::Ask(ask) => {
                 let answer = self.command(&ask.account, ask.command);
                 let _ = ask.answer.send(answer);

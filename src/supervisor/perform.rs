@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::handle::Transition;
 use super::{Supervisor, tell};
-use crate::credential::owner::telling_headers;
+use crate::credential::owner::{OwnerHandle, telling_headers};
 use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageOutcome};
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
 use crate::policy::rotation::{self, Step};
@@ -46,7 +46,7 @@ impl Supervisor {
         let mut gates_moved = false;
         for action in actions {
             match action {
-                Action::Look => self.with_owner(name, |owner| owner.look()),
+                Action::Look => self.with_owner(name, OwnerHandle::look),
                 Action::Recall => answers.extend(self.recall(name)),
                 Action::Ask(token) => self.ask(name, token),
                 Action::Fence(fingerprint, mark) => {
@@ -71,7 +71,7 @@ impl Supervisor {
         answers
     }
 
-    fn with_owner(&self, name: &AccountName, order: impl FnOnce(&crate::credential::owner::OwnerHandle)) {
+    fn with_owner(&self, name: &AccountName, order: impl FnOnce(&OwnerHandle)) {
         if let Some(held) = self.accounts.get(name) {
             order(&held.owner);
         }

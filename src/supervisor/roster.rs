@@ -1,6 +1,7 @@
 //! Which accounts there are: from the config, or from the credential files that lie in the known places.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::credential::file::CredentialFile;
 use crate::credential::owner::{self, OwnerHandle};
 use crate::credential::watch::Subject;
 use crate::model::{AccountName, ProviderId, RefreshMode};
+use crate::paths::Paths;
 use crate::policy::account::{Account, Input, Rules};
 use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
@@ -20,7 +22,7 @@ use crate::service;
 use crate::transport::Transport;
 
 /// Without any event a login that appears is noticed within this.
-const DISCOVERY: Duration = Duration::from_secs(600);
+const DISCOVERY: Duration = Duration::from_mins(10);
 
 /// One account and what belongs to it.
 pub(super) struct Held {
@@ -158,7 +160,9 @@ impl Supervisor {
         if before.network != self.config.network || deadline_changed {
             self.transport = Arc::new(transport);
             let names: Vec<_> = self.accounts.keys().cloned().collect();
-            names.iter().for_each(|name| self.dismiss(name));
+            for name in names {
+                self.dismiss(&name);
+            }
         }
         self.enrol();
         tracing::info!(event = "reloaded", accounts = self.accounts.len(), "the config was reloaded");
@@ -203,13 +207,13 @@ impl Supervisor {
 }
 
 /// Where a login of a known vendor may lie, and what it is called then.
-fn candidates(paths: &crate::paths::Paths) -> Vec<(AccountName, ProviderId, std::path::PathBuf)> {
+fn candidates(paths: &Paths) -> Vec<(AccountName, ProviderId, PathBuf)> {
     let named = |name: &str, provider, path| AccountName::parse(name).ok().map(|name| (name, provider, path));
     [named("claude", ProviderId::Claude, paths.claude_credentials.clone())].into_iter().flatten().collect()
 }
 
 /// The vendor's command, with the relocation that makes it log in to this very file.
-fn login_command(command: &str, account: &config::Account, paths: &crate::paths::Paths) -> String {
+fn login_command(command: &str, account: &config::Account, paths: &Paths) -> String {
     let default = paths.vendor_stores();
     match account.credentials.parent() {
         Some(dir) if !default.contains(&account.credentials) => {

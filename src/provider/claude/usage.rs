@@ -16,7 +16,7 @@ const SESSION: &str = "five_hour";
 const WEEKLY: &str = "seven_day";
 const EXTRA_SPEND: &str = "extra_spend";
 
-/// Any of these keys marks an answer of the usage endpoint, even if all of them are null.
+/// These mark an answer of the usage endpoint, even if all of them are null.
 const KNOWN_KEYS: [&str; 5] = [SESSION, WEEKLY, "limits", "spend", "extra_usage"];
 
 /// More reports than any plan has; what lies beyond is dropped.
@@ -57,8 +57,14 @@ pub fn windows(body: &Value) -> Option<Vec<Window>> {
     };
     windows.splice(0..0, session);
 
-    let recognised = !windows.is_empty() || KNOWN_KEYS.iter().any(|key| members.contains_key(*key));
-    recognised.then_some(windows)
+    (!windows.is_empty() || is_empty_answer(members)).then_some(windows)
+}
+
+/// Whether an answer without any window is one all the same: it has what this endpoint answers with, of the right
+/// types. Of the wrong types it is no answer, and must not take the place of a good reading.
+fn is_empty_answer(members: &Map<String, Value>) -> bool {
+    let mut known = KNOWN_KEYS.iter().filter_map(|key| members.get(*key)).peekable();
+    known.peek().is_some() && known.all(|value| value.is_null() || value.is_object() || value.is_array())
 }
 
 /// A top-level object with a utilization. `seven_day_breakdown` has none: it tells shares, not a limit.
@@ -318,6 +324,14 @@ mod tests {
             odd => format!(" | {odd:?}"),
         };
         format!("{} | {} | {status} | {used} | {resets}{money}", window.id, window.label)
+    }
+
+    #[test]
+    fn known_keys_of_the_wrong_types_are_no_answer() {
+        assert_eq!(windows(&json!({"five_hour": null, "seven_day": null, "limits": []})), Some(Vec::new()));
+        for body in [json!({"five_hour": 5, "limits": "x"}), json!({"seven_day": null, "spend": true}), json!({})] {
+            assert_eq!(windows(&body), None, "{body}");
+        }
     }
 
     #[test]

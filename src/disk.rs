@@ -243,7 +243,8 @@ pub fn is_remote(path: &Path) -> Result<bool, DiskError> {
 /// locks a name that someone else has just removed.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 /// Why a [`Lock`] was not had.
@@ -288,7 +289,15 @@ impl Lock {
         }
         let signed = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         signed.map_err(DiskError::on("write the process id into", path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Whether the lock file is still the one at its path: removed or replaced, it excludes nobody who comes now.
+    pub fn is_in_place(&self) -> bool {
+        match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
+            (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+            _ => false,
+        }
     }
 }
 

@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::file::{Contents, CredentialFile, Found};
 use super::secret::{FingerprintKey, Tokens};
 use super::successor::{Place, Successor};
+use super::vendor_lock::{HEARTBEAT, LockFailure, LockState, VendorLocks};
 use crate::clock::Clock;
 use crate::disk::{self, Lock, Staged};
-use crate::model::{AccountName, Credential, Endpoint, Exchange, Fingerprint, Refusal};
+use crate::model::{AccountName, Credential, CredentialOwner, Endpoint, Exchange, Fingerprint, ProviderId, Refusal};
 use crate::policy::account::{Input, Look, Unplaced};
 use crate::policy::rotation::{Event, Step};
 use crate::provider::{self, Endpoints, Reply};
@@ -25,13 +26,19 @@ use crate::transport::{Broken, Transport};
 /// What the probe writes before anything is spent: more than any credential file seen.
 const PROBE_BYTES: usize = 64 * 1024;
 
+/// The store lock is tried as often as the vendor tries it, over about 7.5 s (credentials.md 1A.1).
+const STORE_TRIES: u32 = 10;
+const STORE_WAIT: Duration = Duration::from_millis(750);
+
 /// What an owner needs to know of its account.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// Whose file it is.
     pub account: AccountName,
     /// The vendor.
-    pub provider: crate::model::ProviderId,
+    pub provider: ProviderId,
+    /// Who writes the file, and so which locks exclude others.
+    pub owner: CredentialOwner,
     /// Where requests go.
     pub endpoints: Endpoints,
     /// For one whole token request.
@@ -83,8 +90,18 @@ pub fn spawn(
 ) -> OwnerHandle {
     let (orders, inbox) = mpsc::unbounded_channel();
     let successors = Successor::stored_for(file.path(), &setup.state_dir);
-    let owner =
-        Owner { setup, file, key, clock, current: None, posting: None, lock: None, successor: None, successors };
+    let owner = Owner {
+        setup,
+        file,
+        key,
+        clock,
+        current: None,
+        posting: None,
+        exclusion: None,
+        staged: None,
+        successor: None,
+        successors,
+    };
     tokio::spawn(run(owner, transport, inbox, reports));
     OwnerHandle { orders }
 }
@@ -135,6 +152,14 @@ async fn on_a_thread<T: Send + 'static>(
     done.await.ok()
 }
 
+/// What keeps everyone else from refreshing or writing the file; released when dropped.
+enum Exclusion {
+    /// A grant of our own: a lock beside the file.
+    Own(Lock),
+    /// The vendor's file: its own locks.
+    Vendor(VendorLocks),
+}
+
 struct Owner {
     setup: Setup,
     file: CredentialFile,
@@ -144,7 +169,9 @@ struct Owner {
     current: Option<Tokens>,
     /// What the last read under the lock found.
     posting: Option<Contents>,
-    lock: Option<Lock>,
+    exclusion: Option<Exclusion>,
+    /// The new file, written beside the old one.
+    staged: Option<Staged>,
     /// Granted, and not yet read back from the file.
     successor: Option<Successor>,
     /// Found in the state directory at the start, not yet compared with the file.
@@ -199,16 +226,17 @@ impl Owner {
             Step::Lock => self.lock(),
             Step::Probe => self.probe(),
             Step::ReRead => self.re_read(),
-            // Taken by the kernel with the file: it is ours as long as it is open.
-            Step::CheckLock => Event::Done,
+            Step::CheckLock => self.check_lock(),
             Step::StoreSuccessor => self.store_successor(),
             Step::Compare => self.compare(),
+            Step::Stage => self.stage(),
             Step::Replace => self.replace(),
             Step::ReadBack => self.read_back(),
             Step::Settle => self.settle(),
             Step::Unlock => {
-                self.lock = None;
+                self.staged = None;
                 self.posting = None;
+                self.exclusion = None;
                 Event::Done
             }
             // `OpenFence` is the state's to perform and `Post` the transport's.
@@ -216,23 +244,68 @@ impl Owner {
         }
     }
 
-    fn lock(&mut self) -> Event {
+    /// The directory the file really lies in.
+    fn real_dir(&self) -> Option<PathBuf> {
         let path = std::fs::canonicalize(self.file.path()).unwrap_or_else(|_| self.file.path().to_owned());
-        let Some(dir) = path.parent() else { return Event::Failed("the credential file has no directory".to_owned()) };
-        match Lock::acquire(&dir.join(".quotad.lock")) {
-            Ok(lock) => {
-                self.lock = Some(lock);
+        path.parent().map(PathBuf::from)
+    }
+
+    fn lock(&mut self) -> Event {
+        let (Some(dir), Some(real_dir)) = (self.file.path().parent(), self.real_dir()) else {
+            return Event::Failed("the credential file has no directory".to_owned());
+        };
+        let taken = match self.setup.owner {
+            CredentialOwner::Quotad => Lock::acquire(&real_dir.join(".quotad.lock"))
+                .map(Exclusion::Own)
+                .map_err(|error| Event::Busy(error.to_string())),
+            CredentialOwner::Vendor => {
+                VendorLocks::try_acquire(dir, HEARTBEAT).map(Exclusion::Vendor).map_err(|error| match &error {
+                    LockFailure::Contended(standing) if matches!(standing.state, LockState::Fresh(_)) => {
+                        Event::Busy(error.to_string())
+                    }
+                    LockFailure::Contended(_) | LockFailure::Disk(_) => Event::Failed(error.to_string()),
+                })
+            }
+        };
+        match taken {
+            Ok(exclusion) => {
+                self.exclusion = Some(exclusion);
+                // What a killed quotad left behind holds tokens; under the lock nobody is writing it.
+                let _ = disk::remove_leftovers(&real_dir);
                 Event::Done
             }
-            Err(error) => Event::Failed(error.to_string()),
+            Err(event) => event,
         }
+    }
+
+    /// Right before the one thing that cannot be undone.
+    fn check_lock(&self) -> Event {
+        match &self.exclusion {
+            Some(Exclusion::Own(lock)) if lock.is_in_place() => Event::Done,
+            Some(Exclusion::Own(_)) => Event::Failed("the lock beside the credential file was removed".to_owned()),
+            Some(Exclusion::Vendor(locks)) => done_or(locks.check()),
+            None => Event::Failed("the lock is not held".to_owned()),
+        }
+    }
+
+    /// The vendor's clients read, change and write their store under a third lock.
+    fn lock_store(&mut self) -> Result<(), Event> {
+        let Some(Exclusion::Vendor(locks)) = &mut self.exclusion else { return Ok(()) };
+        for remaining in (0..STORE_TRIES).rev() {
+            match locks.lock_store() {
+                Ok(()) => return Ok(()),
+                Err(LockFailure::Contended(_)) if remaining > 0 => std::thread::sleep(STORE_WAIT),
+                Err(error) => return Err(Event::Failed(error.to_string())),
+            }
+        }
+        Ok(())
     }
 
     fn probe(&self) -> Event {
         let path = std::fs::canonicalize(self.file.path()).unwrap_or_else(|_| self.file.path().to_owned());
-        let dirs = path.parent().into_iter().chain([self.setup.state_dir.as_path()]);
+        let dirs = self.real_dir().into_iter().chain([self.setup.state_dir.clone()]);
         for dir in dirs {
-            if let Err(error) = disk::probe_writable(dir, PROBE_BYTES) {
+            if let Err(error) = disk::probe_writable(&dir, PROBE_BYTES) {
                 return Event::Failed(error.to_string());
             }
         }
@@ -310,10 +383,13 @@ impl Owner {
 
     fn store_successor(&self) -> Event {
         let Some(successor) = &self.successor else { return Event::Failed("there is no successor".to_owned()) };
-        successor.store(self.file.path()).map_or_else(|error| Event::Failed(error.to_string()), |()| Event::Done)
+        done_or(successor.store(self.file.path()))
     }
 
     fn compare(&mut self) -> Event {
+        if let Err(event) = self.lock_store() {
+            return event;
+        }
         let Some(successor) = &self.successor else { return Event::Failed("there is no successor".to_owned()) };
         let found = self.file.look(&self.key);
         let Some(contents) = found.contents else {
@@ -337,20 +413,33 @@ impl Owner {
         }
     }
 
-    fn replace(&mut self) -> Event {
+    /// Writes the new file beside the old one.
+    fn stage(&mut self) -> Event {
         let (Some(successor), Some(contents)) = (&self.successor, &self.posting) else {
             return Event::Failed("there is nothing to write".to_owned());
+        };
+        let Some(dir) = contents.real_path.parent() else {
+            return Event::Failed("the credential file has no directory".to_owned());
         };
         let written = match successor.written_into(contents.raw.expose_secret()) {
             Ok(written) => written,
             Err(error) => return Event::Failed(error.to_string()),
         };
-        let Some(dir) = contents.real_path.parent() else {
-            return Event::Failed("the credential file has no directory".to_owned());
+        match Staged::write(dir, written.expose_secret(), Some(&contents.metadata)) {
+            Ok(staged) => {
+                self.staged = Some(staged);
+                Event::Done
+            }
+            Err(error) => Event::Failed(error.to_string()),
+        }
+    }
+
+    /// Puts it in the old one's place.
+    fn replace(&mut self) -> Event {
+        let (Some(staged), Some(contents)) = (self.staged.take(), &self.posting) else {
+            return Event::Failed("there is nothing to put in place".to_owned());
         };
-        let replaced = Staged::write(dir, written.expose_secret(), Some(&contents.metadata))
-            .and_then(|staged| staged.commit(&contents.real_path));
-        replaced.map_or_else(|error| Event::Failed(error.to_string()), |()| Event::Done)
+        done_or(staged.commit(&contents.real_path))
     }
 
     fn read_back(&mut self) -> Event {
@@ -367,6 +456,10 @@ impl Owner {
             Some(Ok(())) | None => Event::Done,
         }
     }
+}
+
+fn done_or(result: Result<(), impl std::fmt::Display>) -> Event {
+    result.map_or_else(|error| Event::Failed(error.to_string()), |()| Event::Done)
 }
 
 fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {

@@ -1,5 +1,5 @@
-//! The refresh as a step machine: lock, probe, re-read, fence, check, post, store the successor, compare, replace,
-//! read back, settle, unlock.
+//! The refresh as a step machine: lock, probe, re-read, fence, check, post, store the successor, compare, stage,
+//! replace, read back, settle, unlock.
 //!
 //! Owns the order of the steps and what each result leads to. Never performs one: `credential::owner` does, and
 //! every point at which a process can be killed is the name of a step, so that the simulation and the real thing are
@@ -29,7 +29,9 @@ pub enum Step {
     StoreSuccessor,
     /// Read the file again: does it still hold the posted token?
     Compare,
-    /// Replace it atomically.
+    /// Write the new file beside the old one.
+    Stage,
+    /// Put it in the old one's place.
     Replace,
     /// Read it back.
     ReadBack,
@@ -41,7 +43,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Lock,
         Self::Probe,
         Self::ReRead,
@@ -50,6 +52,7 @@ impl Step {
         Self::Post,
         Self::StoreSuccessor,
         Self::Compare,
+        Self::Stage,
         Self::Replace,
         Self::ReadBack,
         Self::Settle,
@@ -67,6 +70,7 @@ impl Step {
             Self::Post => "post",
             Self::StoreSuccessor => "store-successor",
             Self::Compare => "compare",
+            Self::Stage => "stage",
             Self::Replace => "replace",
             Self::ReadBack => "read-back",
             Self::Settle => "settle",
@@ -93,6 +97,8 @@ pub enum Event {
     Done,
     /// A read found another token in the file.
     Changed,
+    /// Somebody else holds the lock; who, as a clause. Worth another try soon.
+    Busy(String),
     /// It could not be done; why, as a clause.
     Failed(String),
     /// The POST was answered with a new token.
@@ -115,6 +121,8 @@ pub enum End {
     LostRace,
     /// The server gave no new token.
     Refused(Refusal),
+    /// Nothing was sent: somebody else holds the lock.
+    Busy(String),
     /// Nothing was sent: what stood in the way, as a clause.
     Held(String),
 }
@@ -171,6 +179,7 @@ impl Rotation {
         match (self.step, event) {
             (Step::Lock, Event::Done) if self.placing => self.go(Step::Compare),
             (Step::Lock, Event::Done) => self.go(Step::Probe),
+            (Step::Lock, Event::Busy(who)) => Next::Over(End::Busy(who)),
             (Step::Lock, other) => Next::Over(End::Held(clause(other, "the lock was not to be had"))),
 
             (Step::Probe, Event::Done) => self.go(Step::ReRead),
@@ -194,14 +203,15 @@ impl Rotation {
 
             // A successor that cannot be stored is still worth writing into the file.
             (Step::StoreSuccessor, _) => self.go(Step::Compare),
-            (Step::Compare, Event::Done) => self.go(Step::Replace),
+            (Step::Compare, Event::Done) => self.go(Step::Stage),
+            (Step::Stage, Event::Done) => self.go(Step::Replace),
             (Step::Compare, Event::Changed) => self.finish(Step::Unlock, End::LostRace),
             (Step::Replace, Event::Done) => self.go(Step::ReadBack),
             (Step::ReadBack, Event::Done) => {
                 let end = self.placed();
                 self.finish(Step::Settle, end)
             }
-            (Step::Compare | Step::Replace | Step::ReadBack, other) => {
+            (Step::Compare | Step::Stage | Step::Replace | Step::ReadBack, other) => {
                 let why = clause(other, "the file changed while it was written");
                 let end = match self.minted.clone() {
                     Some(minted) => End::Unplaced(minted, why),
@@ -235,7 +245,7 @@ impl Rotation {
 
 fn clause(event: Event, otherwise: &str) -> String {
     match event {
-        Event::Failed(why) => why,
+        Event::Failed(why) | Event::Busy(why) => why,
         Event::Done | Event::Changed | Event::Granted(_) | Event::Refused(_) => otherwise.to_owned(),
     }
 }
@@ -295,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_successor_is_stored_before_the_file_is_touched_and_kept_when_that_fails() {
-        for step in [Step::Compare, Step::Replace, Step::ReadBack] {
+        for step in [Step::Compare, Step::Stage, Step::Replace, Step::ReadBack] {
             let (steps, end) = run(step, failed());
             assert!(steps.contains(&Step::StoreSuccessor) && !steps.contains(&Step::Settle), "{step:?}");
             assert_eq!(end, End::Unplaced(minted(), "disk full".to_owned()), "{step:?}");
@@ -326,6 +336,9 @@ mod tests {
         while let Next::Perform(step) = rotation.on(Event::Done) {
             steps.push(step);
         }
-        assert_eq!(steps, [Step::Lock, Step::Compare, Step::Replace, Step::ReadBack, Step::Settle, Step::Unlock]);
+        assert_eq!(
+            steps,
+            [Step::Lock, Step::Compare, Step::Stage, Step::Replace, Step::ReadBack, Step::Settle, Step::Unlock]
+        );
     }
 }

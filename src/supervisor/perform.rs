@@ -50,6 +50,7 @@ impl Supervisor {
                 Action::Recall => answers.extend(self.recall(name)),
                 Action::Ask(token) => self.ask(name, token),
                 Action::Fence(fingerprint, mark) => {
+                    log_step(name, Step::OpenFence);
                     let stored = self.state.store(&Record::Mark(fingerprint, mark));
                     let event = match stored {
                         Ok(()) => rotation::Event::Done,
@@ -123,7 +124,7 @@ impl Supervisor {
 
     /// Performs one step of a rotation. While the daemon stops, none is begun that has not been posted yet.
     fn rotate(&mut self, name: &AccountName, step: Step) -> Option<Input> {
-        tracing::debug!(account = %name, step = step.as_str(), "rotation");
+        log_step(name, step);
         if self.stopping && step <= Step::Post {
             return Some(Input::Stepped(rotation::Event::Failed("quotad is stopping".to_owned()), None));
         }
@@ -213,6 +214,11 @@ impl Supervisor {
     }
 }
 
+/// Said right before the step is performed; the tests that kill the daemon at a step rely on it.
+fn log_step(name: &AccountName, step: Step) {
+    tracing::debug!(account = %name, step = step.as_str(), "rotation");
+}
+
 /// The outcome as a metric label.
 fn usage_word(outcome: &UsageOutcome) -> &'static str {
     match outcome {
@@ -248,6 +254,8 @@ fn refresh_word(event: &rotation::Event) -> &'static str {
             Refusal::Challenge => "challenge",
             Refusal::Account(_) => "account",
         },
-        rotation::Event::Done | rotation::Event::Changed | rotation::Event::Failed(_) => "failed",
+        rotation::Event::Done | rotation::Event::Changed | rotation::Event::Busy(_) | rotation::Event::Failed(_) => {
+            "failed"
+        }
     }
 }

@@ -92,6 +92,7 @@ impl Supervisor {
         let setup = owner::Setup {
             account: name.clone(),
             provider: config.provider,
+            owner: config.owner,
             endpoints: config.endpoints.clone(),
             deadline: self.config.refresh.request_deadline,
             state_dir: self.state.dir().to_owned(),

@@ -29,7 +29,12 @@ fn whatever_lies_in_the_credential_files_place_is_said_and_never_written() {
         ("nothing", "failing", Vec::new(), "is empty"),
         ("half a file", "failing", br#"{"claudeAiOauth":{"accessToken":"sk-ant-oat01-FAKE"#.to_vec(), "is not JSON"),
         ("ten megabytes", "failing", vec![b' '; 10 << 20], "larger than"),
-        ("the vendor's stub", "signed-out", br#"{"claudeAiOauth":{"accessToken":"","refreshToken":"","expiresAt":0}}"#.to_vec(), "signed out"),
+        (
+            "the vendor's stub",
+            "signed-out",
+            br#"{"claudeAiOauth":{"accessToken":"","refreshToken":"","expiresAt":0}}"#.to_vec(),
+            "signed out",
+        ),
         ("MCP logins only", "signed-out", br#"{"mcpOAuth":{"x":{"accessToken":"FAKE"}}}"#.to_vec(), "no login"),
     ];
     for (what, state, content, said) in cases {

@@ -285,6 +285,8 @@ pub struct Account {
     minted_at: Option<Deadline>,
     /// Tries since the last definite answer of the token endpoint.
     tries: u32,
+    /// Tries in a row that found the lock held.
+    busy: u32,
     /// Set by the outcome of a refresh: not before.
     refresh_not_before: Option<Moment>,
     /// The token endpoint refuses this client or account; until restart or reload.
@@ -348,6 +350,7 @@ impl Account {
             poll: None,
             minted_at: restored.minted_at,
             tries: 0,
+            busy: 0,
             refresh_not_before: None,
             refresh_off: None,
             renewal_owed: false,

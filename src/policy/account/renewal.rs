@@ -143,7 +143,10 @@ impl Account {
                 let access = self.marks.of(minted.access);
                 self.mark(minted.access, Mark { minted: true, ..access }, turn);
             }
-            rotation::Event::Done | rotation::Event::Changed | rotation::Event::Failed(_) => return,
+            rotation::Event::Done
+            | rotation::Event::Changed
+            | rotation::Event::Busy(_)
+            | rotation::Event::Failed(_) => return,
         }
         self.unfenced = None;
     }
@@ -178,6 +181,7 @@ impl Account {
             }
             End::Adopted => self.look(Purpose::Turn, turn),
             End::LostRace => self.on_lost_race(posted, turn),
+            End::Busy(who) => self.on_busy(who, reason, turn),
             End::Held(why) => {
                 // Nothing was sent: a fence that was opened for it is as it was before.
                 if let Some(before) = self.unfenced.take() {
@@ -196,6 +200,22 @@ impl Account {
                 self.on_refused(posted, refusal, reason, second_try, turn);
             }
         }
+    }
+
+    /// Not a failure: somebody else is refreshing, or was a moment ago. Five tries 1 to 2 s apart, as the vendor does,
+    /// then the next look.
+    fn on_busy(&mut self, who: String, reason: Reason, turn: &mut Turn) {
+        const TRIES: u32 = 5;
+        self.busy += 1;
+        let again = if self.busy < TRIES {
+            Duration::from_secs(1) + Duration::from_secs(1).mul_f64(turn.dice.roll())
+        } else {
+            self.busy = 0;
+            self.rules.interval
+        };
+        self.refresh_not_before = Some(turn.now.moment + again);
+        self.held = Some(who);
+        self.go_on_without(reason, turn);
     }
 
     fn on_minted(&mut self, minted: &Minted, reason: Reason, turn: &mut Turn) {

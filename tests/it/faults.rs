@@ -12,8 +12,8 @@ use quotad::demo::vendor::{Answer, Tokens, credential_file_json};
 
 use crate::support::{Daemon, House, QUICK, text, wait_for};
 
-/// The answer of the token endpoint takes this long to arrive whole.
-const WINDOW: Duration = Duration::from_millis(1500);
+/// The answer of the token endpoint arrives in sixteen pieces, each this long after the one before.
+const PIECE: Duration = Duration::from_millis(100);
 
 /// An own grant whose refresh is being answered, slowly.
 struct UnderWay {
@@ -27,7 +27,7 @@ impl UnderWay {
         prepare(&house);
         let tokens = house.log_in_expired("own");
         house.configure(QUICK, "own", "owner = \"quotad\"");
-        house.vendor.token().next(Answer::Drip { delay: WINDOW });
+        house.vendor.token().next(Answer::Drip { delay: PIECE });
         Self { house, tokens }
     }
 

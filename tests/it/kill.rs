@@ -203,7 +203,7 @@ fn killed_between_sending_and_the_answer_nothing_is_posted_while_the_access_toke
         lay_out(&house, layout);
         house.configure(QUICK, "own", "owner = \"quotad\"");
         let (tokens, expires) = log_in(&house);
-        house.vendor.token().next(Answer::Drip { delay: Duration::from_secs(1) });
+        house.vendor.token().next(Answer::Drip { delay: Duration::from_millis(100) });
         let mut victim = start_victim(&house, "none");
         wait_for("the post", || house.vendor.with(|world| world.token_posts().count()) == 1);
         victim.kill().unwrap();

@@ -106,8 +106,8 @@ fn another_account_in_the_file_has_its_own_gates_and_the_first_finds_its_own_aga
 
 #[test]
 fn an_unknown_identity_never_delays_never_counts_as_a_switch_and_forgets_nothing() {
-    let mut world = World::new(vendors_file())
-        .with_usage(|sent| if sent.at < MIN { limited(Some(5 * HOUR)) } else { answered() });
+    let mut world =
+        World::new(vendors_file()).with_usage(|sent| if sent.at < MIN { limited(Some(5 * HOUR)) } else { answered() });
     world.file = Credential::Login(of("one", world.login(1, 30 * DAY)));
     world.run(MIN);
     world.file = Credential::Login(world.login(1, 30 * DAY));

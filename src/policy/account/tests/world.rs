@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::*;
-use crate::model::{Credential, CredentialOwner, Endpoint, Failure, Refusal, RefreshMode};
+use crate::model::{Credential, CredentialOwner, Endpoint, Failure, RefreshMode, Refusal};
 use crate::policy::ladder::Ladder;
 use crate::policy::rotation::Event as Step_;
 use crate::policy::status::{AccountState, AccountView};
@@ -158,6 +158,8 @@ pub(super) struct World {
     pub(super) broken: BTreeMap<Step, Step_>,
     /// At this step somebody else writes this login into the file.
     pub(super) rival: Option<(Step, Login)>,
+    /// While the next usage request is under way somebody writes this login into the file.
+    pub(super) meanwhile: Option<Login>,
     /// The process is killed instead of performing this step.
     pub(super) kill_at: Option<Step>,
     killed: bool,
@@ -172,8 +174,7 @@ impl World {
     /// A file that holds token 1, good for 8 hours; a vendor that answers everything.
     pub(super) fn new(rules: Rules) -> Self {
         let boot = "boot 1".to_owned();
-        let now =
-            Now { moment: Moment::from_millis(BEGAN), stamp: Stamp::from_millisecond(WALL).unwrap() };
+        let now = Now { moment: Moment::from_millis(BEGAN), stamp: Stamp::from_millisecond(WALL).unwrap() };
         let account = Account::new(rules.clone(), boot.clone(), None, Marks::default(), false, now);
         let mut world = Self {
             account,
@@ -191,6 +192,7 @@ impl World {
             successor: None,
             broken: BTreeMap::new(),
             rival: None,
+            meanwhile: None,
             kill_at: None,
             killed: false,
             next_token: 100,
@@ -351,9 +353,16 @@ impl World {
                     inputs.push(Input::Recalled(Box::new(Recalled { login, reading })));
                 }
                 Action::Ask(token) => {
+                    let login = self.look().credential.login().cloned().expect("a login to ask with");
+                    assert_eq!(login.access, token, "the token that lies in the file");
+                    let expired = login.expires_at.is_some_and(|at| at <= self.now().stamp);
+                    assert!(!expired, "an expired token is never sent");
                     let sent = Sent { at: self.at, token };
                     self.asks.push(sent);
                     let outcome = (self.usage)(sent);
+                    if let Some(login) = self.meanwhile.take() {
+                        self.file = Credential::Login(login);
+                    }
                     inputs.push(Input::Replied(outcome, self.exchange(Endpoint::Usage)));
                 }
                 Action::Fence(token, mark) => {
@@ -493,10 +502,6 @@ impl World {
             self.account.paused || self.account.next_wake(now).is_some(),
             "the account will never wake again: {view:?}"
         );
-        if let (Some(sent), Some(login)) = (self.asks.last().filter(|sent| sent.at == self.at), self.look().credential.login())
-        {
-            assert!(sent.token != login.access || login.expires_at > Some(now.stamp) || login.expires_at.is_none());
-        }
     }
 
     pub(super) fn view(&self) -> AccountView {

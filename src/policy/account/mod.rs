@@ -17,6 +17,7 @@ pub use command::{Answer, Command, Verdict};
 pub use record::{FileRecord, LoginRecord, Record};
 
 use self::poll::{Poll, Setback};
+use self::view::Words;
 use super::auth::{AuthPause, AuthRules};
 use super::gate::{Gate, GateRules, Pace};
 use super::refresh::{self, Mark, Marks, RefreshRules};
@@ -169,7 +170,7 @@ pub enum Event {
     RefreshFailed(String),
     /// Somebody else rotated first.
     LostRace,
-    /// This refresh token was refused for good.
+    /// This login was refused for good; the view says the rest.
     AccountDead,
     /// Something a person should know; the phrase says what.
     Warning(String),
@@ -318,7 +319,8 @@ pub struct Account {
     tick: Moment,
     settle_until: Moment,
 
-    state: AccountState,
+    /// What was said when nothing was under way: half an operation is no news.
+    settled: Words,
     since: Stamp,
     counters: Counters,
     exchanges: Vec<Exchange>,
@@ -372,7 +374,7 @@ impl Account {
             warning: None,
             tick: now.moment,
             settle_until: now.moment,
-            state: AccountState::Starting,
+            settled: Words::of_a_start(),
             since: now.stamp,
             counters: Counters::default(),
             exchanges: Vec::new(),
@@ -392,7 +394,9 @@ impl Account {
             Input::Configured(rules) => self.on_configured(*rules, &mut turn),
             Input::Woke => self.on_woke(&mut turn),
         }
-        self.note_state(&mut turn);
+        if self.is_settled() {
+            self.note_state(&mut turn);
+        }
         turn.actions
     }
 
@@ -500,7 +504,7 @@ impl Account {
     /// look, and when the file now belongs to another account.
     fn take_in(&mut self, credential: Credential, turn: &mut Turn) -> bool {
         let first = self.credential.is_none();
-        let was_in_trouble = self.is_in_trouble();
+        let was_in_trouble = self.is_in_trouble(turn.now);
         self.credential = Some(credential);
         let Some(login) = self.login().cloned() else { return first };
 
@@ -546,8 +550,8 @@ impl Account {
     }
 
     /// Whether anything but the rate is wrong: then a new token is worth a request at once.
-    fn is_in_trouble(&self) -> bool {
-        let fine = matches!(self.state, AccountState::Starting | AccountState::Ok | AccountState::Throttled);
+    fn is_in_trouble(&self, now: Now) -> bool {
+        let fine = matches!(self.words(now).state, AccountState::Starting | AccountState::Ok | AccountState::Throttled);
         !fine || self.auth.pause().failures() > 0
     }
 
@@ -671,6 +675,11 @@ impl Account {
             self.exchanges.remove(0);
         }
         self.exchanges.push(exchange);
+    }
+
+    /// Whether the state can be judged: nothing is under way that is about to change it.
+    fn is_settled(&self) -> bool {
+        self.activity == Activity::Idle && !matches!(self.next_purpose, Purpose::Verdict { .. })
     }
 
     /// Whether the first look and what is stored are in: from here on commands have answers.

@@ -254,7 +254,6 @@ impl Account {
         if permanent {
             let mark = Mark { dead: Some(said.to_owned()), ..self.marks.of(token) };
             self.mark(token, mark, turn);
-            turn.tell(Event::AccountDead);
         }
         let minted = self.marks.of(token).minted;
         if self.auth.may_refresh(minted) && self.may_refresh_now(turn.now) {

@@ -277,7 +277,6 @@ impl Account {
             Refusal::Terminal(said) => {
                 self.tries = 0;
                 if second {
-                    turn.tell(Event::AccountDead);
                     return self.go_on_without(reason, turn);
                 }
                 return self.look(Purpose::Verdict { posted, said, looks: 1, reason }, turn);
@@ -360,7 +359,6 @@ impl Account {
             self.next_purpose = Purpose::Verdict { posted, said, looks: looks + 1, reason };
             return;
         }
-        turn.tell(Event::AccountDead);
         self.go_on_without(reason, turn);
     }
 

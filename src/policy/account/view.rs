@@ -10,17 +10,25 @@ use crate::policy::time::{Now, Stamp};
 const NOTHING: &str = "nothing to do";
 
 /// State, reason, until, action: what one look at the account says.
-struct Words {
-    state: AccountState,
+#[derive(Debug, Clone)]
+pub(super) struct Words {
+    pub(super) state: AccountState,
     reason: String,
     until: Option<Stamp>,
     action: String,
 }
 
+impl Words {
+    /// Before the first look.
+    pub(super) fn of_a_start() -> Self {
+        words(AccountState::Starting, "not looked at yet".to_owned(), None, NOTHING.to_owned())
+    }
+}
+
 impl Account {
-    /// The account as everyone sees it.
+    /// The account as everyone sees it. While something is under way, what was settled before stands.
     pub fn view(&self, now: Now) -> AccountView {
-        let mut words = self.words(now);
+        let mut words = if self.is_settled() { self.words(now) } else { self.settled.clone() };
         if let (true, Some(warning)) = (words.action == NOTHING, &self.warning) {
             words.action.clone_from(warning);
         }
@@ -67,21 +75,26 @@ impl Account {
 
     /// Tells when the state has changed.
     pub(super) fn note_state(&mut self, turn: &mut Turn) {
-        let to = self.words(turn.now).state;
-        if to != self.state {
-            let from = std::mem::replace(&mut self.state, to);
+        let words = self.words(turn.now);
+        let to = words.state;
+        let from = std::mem::replace(&mut self.settled, words).state;
+        if to != from {
             self.since = turn.now.stamp;
             turn.tell(Event::StateChanged { from, to });
+            if to == AccountState::Dead {
+                turn.tell(Event::AccountDead);
+            }
         }
     }
 
-    fn words(&self, now: Now) -> Words {
+    /// What is to be said at this moment.
+    pub(super) fn words(&self, now: Now) -> Words {
         if self.paused {
             let resume = format!("`quotad resume {}` when you want it back", self.rules.name);
             return words(AccountState::Paused, "paused by you".to_owned(), None, resume);
         }
         match &self.credential {
-            None => words(AccountState::Starting, "not looked at yet".to_owned(), None, NOTHING.to_owned()),
+            None => Words::of_a_start(),
             Some(Credential::Login(_)) => self.words_for_login(now),
             Some(Credential::Unreadable(why)) => {
                 let action = format!("repair {} or {}", self.rules.credentials, self.log_in());

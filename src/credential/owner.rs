@@ -157,7 +157,7 @@ enum Exclusion {
     /// A grant of our own: a lock beside the file.
     Own(Lock),
     /// The vendor's file: its own locks.
-    Vendor(VendorLocks),
+    Vendor(Box<VendorLocks>),
 }
 
 struct Owner {
@@ -258,14 +258,14 @@ impl Owner {
             CredentialOwner::Quotad => Lock::acquire(&real_dir.join(".quotad.lock"))
                 .map(Exclusion::Own)
                 .map_err(|error| Event::Busy(error.to_string())),
-            CredentialOwner::Vendor => {
-                VendorLocks::try_acquire(dir, HEARTBEAT).map(Exclusion::Vendor).map_err(|error| match &error {
+            CredentialOwner::Vendor => VendorLocks::try_acquire(dir, HEARTBEAT)
+                .map(|locks| Exclusion::Vendor(Box::new(locks)))
+                .map_err(|error| match &error {
                     LockFailure::Contended(standing) if matches!(standing.state, LockState::Fresh(_)) => {
                         Event::Busy(error.to_string())
                     }
                     LockFailure::Contended(_) | LockFailure::Disk(_) => Event::Failed(error.to_string()),
-                })
-            }
+                }),
         };
         match taken {
             Ok(exclusion) => {

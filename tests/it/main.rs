@@ -7,4 +7,5 @@ mod daemon;
 mod faults;
 mod docs;
 mod hostile;
+mod kill;
 mod support;

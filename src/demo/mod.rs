@@ -10,20 +10,20 @@ mod stage;
 mod story;
 pub mod vendor;
 
+use std::error::Error;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
-use self::narrator::Narrator;
 use self::stage::Stage;
 use crate::model::AccountName;
 use crate::policy::time::Stamp;
 use crate::service::Signals;
 use crate::supervisor::handle::Snapshot;
 
-/// How many times faster than real time the story is told: one second is five minutes, and the whole about 40 s.
-pub const SPEED: u32 = 300;
+/// How many times faster than real time the story is told: one second is six minutes, and the whole about 30 s.
+pub const SPEED: u32 = 360;
 
 /// One thing the demo says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub struct Tally {
 pub enum DemoError {
     /// The stage could not be set up.
     #[error("could not set up the demo: {0}")]
-    Setup(String),
+    Setup(Box<dyn Error + Send + Sync>),
     /// Something else happened than the story says.
     #[error("the demo went another way than it should: {0}; please report it")]
     Derailed(String),
@@ -113,7 +113,7 @@ pub fn hour(at: Stamp) -> String {
 /// # Errors
 /// [`DemoError`]: above all when something the story waits for does not come about in good time.
 pub async fn play(speed: u32, signals: Option<Signals>, tell: &mut dyn FnMut(Line)) -> Result<Report, DemoError> {
-    let (mut stage, supervisor) = Stage::set_up(speed, Narrator::new(tell))?;
+    let (mut stage, supervisor) = Stage::set_up(speed, tell)?;
     let stop = CancellationToken::new();
     let telling = async {
         let told = story::tell(&mut stage).await;
@@ -138,7 +138,8 @@ mod tests {
         let chapters = lines.iter().filter(|line| matches!(line, Line::Chapter(_))).count();
         assert_eq!(chapters, 7);
         assert!(report.snapshot.accounts.iter().all(|view| view.state == AccountState::Ok));
-        assert_eq!(report.tallies.iter().map(|tally| tally.posts).collect::<Vec<_>>(), [0, 0, 0, 4, 1]);
+        let posts: Vec<_> = report.tallies.iter().map(|tally| tally.posts).collect();
+        assert_eq!(posts, [0, 0, 0, 4, 1]);
         assert!(report.tallies.iter().all(|tally| tally.replays == 0));
         let said = |text: &str| {
             lines.iter().any(

@@ -11,7 +11,11 @@ use crate::config::Config;
 use crate::model::{AccountName, Endpoint, Exchange};
 use crate::policy::ladder::Ladder;
 use crate::policy::status::{AccountState, AccountView, GateState, GateView};
+use crate::policy::time::Stamp;
 use crate::supervisor::handle::{Snapshot, Transition};
+
+/// What changes within this time of a request is told as its consequence.
+const AT_ONCE: Duration = Duration::from_secs(120);
 
 /// Who looks on and tells.
 pub(super) struct Narrator<'t> {
@@ -19,18 +23,19 @@ pub(super) struct Narrator<'t> {
     ladders: Ladders,
     followed: Vec<String>,
     seen: BTreeMap<AccountName, Arc<AccountView>>,
+    /// When the last request that was told of had left.
+    told_at: Stamp,
 }
 
 /// The rungs in force, in words, and when the auth pause begins.
-#[derive(Debug, Default)]
-pub(super) struct Ladders {
+struct Ladders {
     rate: String,
     auth: String,
     after: u32,
 }
 
 impl Ladders {
-    pub(super) fn of(config: &Config) -> Self {
+    fn of(config: &Config) -> Self {
         let words = |ladder: &Ladder| {
             let rungs = (0..3).map(|rung| (ladder.cooldown(rung).as_secs() / 60).to_string());
             rungs.collect::<Vec<_>>().join("→") + " min"
@@ -44,12 +49,9 @@ impl Ladders {
 }
 
 impl<'t> Narrator<'t> {
-    pub(super) fn new(tell: &'t mut dyn FnMut(Line)) -> Self {
-        Self { tell, ladders: Ladders::default(), followed: Vec::new(), seen: BTreeMap::new() }
-    }
-
-    pub(super) fn knowing(self, ladders: Ladders) -> Self {
-        Self { ladders, ..self }
+    pub(super) fn new(tell: &'t mut dyn FnMut(Line), config: &Config) -> Self {
+        let ladders = Ladders::of(config);
+        Self { tell, ladders, followed: Vec::new(), seen: BTreeMap::new(), told_at: Stamp::MIN }
     }
 
     /// Tells of these accounts from here on.
@@ -58,6 +60,9 @@ impl<'t> Narrator<'t> {
     }
 
     pub(super) fn tell(&mut self, line: Line) {
+        if let Line::Event { at, .. } = &line {
+            self.told_at = *at;
+        }
         (self.tell)(line);
     }
 
@@ -75,17 +80,22 @@ impl<'t> Narrator<'t> {
 
     /// Tells of a change of state. That an account starts, or that a request was answered, was said before.
     pub(super) fn hear(&mut self, transition: &Transition) {
-        let Transition { account, from, to, reason, action, .. } = transition;
+        let Transition { at, account, from, to, reason, action, .. } = transition;
         if !self.follows(account) || *to == AccountState::Starting {
             return;
         }
         let change = format!("{} → {}", from.as_str(), to.as_str());
-        if *to == AccountState::Ok {
-            return self.tell(Line::Consequence(change, Mood::Good));
-        }
         let needs_someone = action != "nothing to do";
-        let mood = if needs_someone { Mood::Bad } else { Mood::Warn };
-        self.tell(Line::Consequence(format!("{change}: {reason}"), mood));
+        let (said, mood) = match to {
+            AccountState::Ok => (change, Mood::Good),
+            _ if needs_someone => (format!("{change}: {reason}"), Mood::Bad),
+            _ => (format!("{change}: {reason}"), Mood::Warn),
+        };
+        self.tell(if self.told_at + AT_ONCE > *at {
+            Line::Consequence(said, mood)
+        } else {
+            Line::Event { at: *at, account: account.clone(), said, mood }
+        });
         if needs_someone {
             self.tell(Line::Consequence(format!("to do: {action}"), mood));
         }
@@ -102,14 +112,13 @@ fn changes(before: &AccountView, after: &AccountView, ladders: &Ladders) -> Vec<
     let new = &after.exchanges[known.map_or(0, |known| known + 1)..];
     let mut lines: Vec<Line> = new.iter().map(|exchange| exchanged(exchange, after)).collect();
 
-    let waits = [
-        closed("usage", &before.usage_gate, &after.usage_gate, &ladders.rate),
-        closed("token", &before.token_gate, &after.token_gate, &ladders.rate),
-        closed("auth", &before.auth_gate, &after.auth_gate, &ladders.auth),
-        refused(&before.auth_gate, &after.auth_gate, ladders.after),
-    ];
-    let is_held_back = waits.iter().any(Option::is_some);
-    lines.extend(waits.into_iter().flatten().map(|said| Line::Consequence(said, Mood::Warn)));
+    let token = closed("token", &before.token_gate, &after.token_gate, &ladders.rate);
+    let usage = closed("usage", &before.usage_gate, &after.usage_gate, &ladders.rate);
+    let auth = closed("auth", &before.auth_gate, &after.auth_gate, &ladders.auth);
+    let auth = auth.or_else(|| rejected(before, after, ladders.after));
+    let answered = after.exchanges.last().is_some_and(|last| last.status == Some(200));
+    let is_held_back = (usage.is_some() || auth.is_some()) && !answered;
+    lines.extend([token, usage, auth].into_iter().flatten().map(|said| Line::Consequence(said, Mood::Warn)));
     if let Some(said) = slowed(before.interval, after.interval) {
         lines.push(Line::Consequence(said, Mood::Plain));
     }
@@ -161,10 +170,12 @@ fn closed(name: &str, before: &GateView, after: &GateView, rungs: &str) -> Optio
     }
 }
 
-/// A rejection that does not close the auth gate yet.
-fn refused(before: &GateView, after: &GateView, limit: u32) -> Option<String> {
-    let counts = after.failures > before.failures && after.state == GateState::Clear;
-    counts.then(|| format!("refusal {} in a row; {limit} close the auth gate", after.failures))
+/// A rejection that may pass, and does not close the auth gate yet.
+fn rejected(before: &AccountView, after: &AccountView, limit: u32) -> Option<String> {
+    let gate = &after.auth_gate;
+    let counts = gate.failures > before.auth_gate.failures && gate.state == GateState::Clear;
+    let may_pass = after.exchanges.last().is_some_and(|last| last.status == Some(401));
+    (counts && may_pass).then(|| format!("refusal {} in a row; {limit} close the auth gate", gate.failures))
 }
 
 /// What throttling taught about the interval. Its slow recovery is worth no line.

@@ -3,6 +3,8 @@
 //! Owns what people and their CLIs do there (log in, rotate a file), and the waiting until the daemon has got
 //! somewhere. Waits are for states, with a generous limit in real time: how fast the machine is decides nothing.
 
+use std::error::Error;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::{NamedTempFile, TempDir};
 use tokio::sync::{broadcast, watch};
 
-use super::narrator::{Ladders, Narrator};
+use super::narrator::Narrator;
 use super::vendor::{Call, Tokens, Vendor, credential_file_json};
 use super::{DemoError, Line, Mood, Report, Tally, hour};
 use crate::clock::Clock;
@@ -60,7 +62,7 @@ struct Player {
 
 impl<'t> Stage<'t> {
     /// Sets everything up under a fresh directory. Nobody is logged in yet; nothing runs before the supervisor does.
-    pub(super) fn set_up(speed: u32, narrator: Narrator<'t>) -> Result<(Self, Supervisor), DemoError> {
+    pub(super) fn set_up(speed: u32, tell: &'t mut dyn FnMut(Line)) -> Result<(Self, Supervisor), DemoError> {
         let home = tempfile::Builder::new().prefix("quotad-demo-").tempdir().map_err(setup)?;
         let paths = Paths::in_home(home.path());
         let clock = Clock::compressed(speed);
@@ -69,9 +71,10 @@ impl<'t> Stage<'t> {
         for (name, lines, used) in CAST {
             std::fs::create_dir(home.path().join(name)).map_err(setup)?;
             let vendor = Vendor::start(clock.clone()).map_err(setup)?;
-            text += &format!(
+            let _ = writeln!(
+                text,
                 "[accounts.{name}]\nprovider = \"claude\"\ncredentials = \"~/{name}/.credentials.json\"\n\
-                 usage-url = \"{}\"\ntoken-url = \"{}\"\n{lines}\n",
+                 usage-url = \"{}\"\ntoken-url = \"{}\"\n{lines}",
                 vendor.usage_url(),
                 vendor.token_url()
             );
@@ -80,7 +83,7 @@ impl<'t> Stage<'t> {
         let config_file = home.path().join("config.toml");
         std::fs::write(&config_file, text).map_err(setup)?;
         let loaded = config::load(Some(&config_file), &paths).map_err(setup)?;
-        let ladders = Ladders::of(&loaded.config);
+        let narrator = Narrator::new(tell, &loaded.config);
         let state = State::open(&paths.state_dir).map_err(setup)?;
         let setup_of_all = Setup {
             loaded,
@@ -93,7 +96,6 @@ impl<'t> Stage<'t> {
         };
         let (supervisor, handle) = Supervisor::start(setup_of_all).map_err(setup)?;
         let (snapshots, transitions) = (handle.watch(), handle.transitions());
-        let narrator = narrator.knowing(ladders);
         Ok((Self { home, clock, cast, narrator, handle, snapshots, transitions }, supervisor))
     }
 
@@ -257,8 +259,8 @@ impl Player {
     }
 }
 
-fn setup(error: impl ToString) -> DemoError {
-    DemoError::Setup(error.to_string())
+fn setup(error: impl Into<Box<dyn Error + Send + Sync>>) -> DemoError {
+    DemoError::Setup(error.into())
 }
 
 pub(super) fn derailed(said: impl Into<String>) -> DemoError {

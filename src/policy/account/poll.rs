@@ -287,8 +287,8 @@ fn meaning(outcome: &UsageOutcome) -> String {
         UsageOutcome::Answered { windows, .. } => format!("{} windows", windows.len()),
         UsageOutcome::Limited { demand: None } => "rate-limited, no advice".to_owned(),
         UsageOutcome::Limited { demand: Some(wait) } => format!("rate-limited, wait {} s", wait.as_secs()),
-        UsageOutcome::Rejected { permanent: false, said } => format!("token refused: {said}"),
-        UsageOutcome::Rejected { permanent: true, said } => format!("token refused for good: {said}"),
+        UsageOutcome::Rejected { permanent: false, said } => (*said).to_owned(),
+        UsageOutcome::Rejected { permanent: true, said } => format!("refused for good: {said}"),
         UsageOutcome::NoPermission { said } => format!("not allowed: {said}"),
         UsageOutcome::Failed { failure, .. } => match failure {
             Failure::Overloaded => "overloaded".to_owned(),

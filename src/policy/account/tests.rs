@@ -3,4 +3,5 @@
 mod files;
 mod rates;
 mod refreshing;
+mod storm;
 mod world;

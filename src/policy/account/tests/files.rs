@@ -1,18 +1,14 @@
 //! What looks at the credential file find: torn, absent, switched, renamed.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::*;
-use super::world::{DAY, HOUR, MIN, S, World, access, answered, limited, ms, vendors_file};
+use super::world::{DAY, HOUR, MIN, S, TORN, World, access, answered, limited, ms, rejected, vendors_file};
 use crate::model::Credential;
 use crate::policy::status::AccountState;
 
-const TORN: &[Duration] = &[ms_(50), ms_(100), ms_(150), ms_(1000)];
-const MISSING: &[Duration] = &[ms_(5000)];
-
-const fn ms_(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
+const MISSING: &[Duration] = &[ms(5000)];
 
 /// A login of the account `uuid`.
 fn of(uuid: &str, login: Login) -> Login {
@@ -151,16 +147,24 @@ fn a_token_without_the_scope_is_never_sent() {
 }
 
 #[test]
-fn a_rejection_is_counted_even_if_the_file_is_torn_and_touched_meanwhile() {
-    let mut world = World::new(vendors_file()).with_usage(|_| super::world::rejected());
+fn a_rejection_is_counted_even_if_the_file_is_torn_when_it_is_looked_at() {
+    let mut world = World::new(vendors_file()).with_usage(|_| rejected());
+    world.torn = VecDeque::from([false, true, true]);
     world.run(0);
+    assert_eq!(world.view().auth_gate.failures, 0);
+    world.run(S);
     assert_eq!(world.view().auth_gate.failures, 1);
-    world.run(10 * MIN - S);
-    let whole = world.file.clone();
-    // The next turn's look is whole, the look after its rejection is not.
-    world.account.handle(Input::Touched, world.now(), &mut crate::policy::time::Loaded(0.0));
-    world.file = whole;
+}
+
+#[test]
+fn after_a_resume_a_new_token_waits_for_the_network_and_then_goes_at_once() {
+    let mut world = World::new(vendors_file()).with_life(0);
+    world.run(MIN);
+    world.sleep(DAY);
+    let login = world.login(2, 8 * HOUR);
+    world.write(login);
+    world.run(9 * S);
+    assert!(world.asks.is_empty());
     world.run(2 * S);
-    assert_eq!(world.view().auth_gate.failures, 2);
-    assert_eq!(ms(0), Duration::ZERO);
+    assert_eq!(world.state(), AccountState::Ok);
 }

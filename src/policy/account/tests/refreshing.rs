@@ -6,7 +6,7 @@ use super::world::{
     refresh, rejected, vendors_file,
 };
 use crate::model::{Credential, Refusal};
-use crate::policy::rotation::Event as Result_;
+use crate::policy::rotation::Event as Came;
 use crate::policy::status::{AccountState, GateState};
 
 /// An own grant whose access token has just expired.
@@ -339,7 +339,7 @@ fn resume_posts_a_dead_token_of_our_own_once_ever_and_sends_a_vendors_user_to_lo
 fn a_second_try_that_was_blocked_or_never_arrived_is_not_used_up() {
     let mut world = expired(|sent| if sent.at == MIN { CLOSED } else { INVALID_GRANT });
     world.run(MIN);
-    world.broken.insert(Step::Lock, Result_::Failed("somebody else holds the lock".into()));
+    world.broken.insert(Step::Lock, Came::Failed("somebody else holds the lock".into()));
     assert_eq!(world.command(Command::Resume).verdict, Verdict::Done);
     world.broken.clear();
     assert_eq!(world.command(Command::Resume).verdict, Verdict::Done);
@@ -421,7 +421,7 @@ fn wherever_the_process_is_killed_no_token_is_posted_again_while_its_access_toke
 fn a_rotation_that_cannot_be_made_safe_posts_nothing_and_is_tried_again_an_interval_later() {
     for step in [Step::Lock, Step::Probe, Step::OpenFence, Step::CheckLock] {
         let mut world = expired(|_| Token::Granted(HOUR));
-        world.broken.insert(step, Result_::Failed("disk full".into()));
+        world.broken.insert(step, Came::Failed("disk full".into()));
         world.run(25 * MIN);
         assert!(world.posts.is_empty(), "{step:?}");
         assert_eq!(world.state(), AccountState::Failing, "{step:?}");
@@ -436,7 +436,7 @@ fn a_rotation_that_cannot_be_made_safe_posts_nothing_and_is_tried_again_an_inter
 fn a_blocked_answer_to_a_rejection_is_not_an_attempt() {
     let mut world =
         World::new(own_grant()).with_usage(|sent| if sent.token == access(1) { rejected() } else { answered() });
-    world.broken.insert(Step::Lock, Result_::Failed("busy".into()));
+    world.broken.insert(Step::Lock, Came::Failed("busy".into()));
     world.run(MIN);
     world.broken.clear();
     world.run(10 * MIN);
@@ -447,7 +447,7 @@ fn a_blocked_answer_to_a_rejection_is_not_an_attempt() {
 fn a_successor_that_finds_no_place_is_used_meanwhile_and_placed_later_without_a_post() {
     for restarts in [false, true] {
         let mut world = expired(|_| Token::Granted(8 * HOUR));
-        world.broken.insert(Step::Replace, Result_::Failed("read-only file system".into()));
+        world.broken.insert(Step::Replace, Came::Failed("read-only file system".into()));
         for _ in 0..30 {
             if restarts {
                 world.restart();

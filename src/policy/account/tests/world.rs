@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::super::*;
 use crate::model::{Credential, CredentialOwner, Endpoint, Failure, RefreshMode, Refusal};
 use crate::policy::ladder::Ladder;
-use crate::policy::rotation::Event as Step_;
+use crate::policy::rotation::Event as Came;
 use crate::policy::status::{AccountState, AccountView};
 use crate::policy::time::Loaded;
 
@@ -23,19 +23,27 @@ const BEGAN: u64 = 5 * HOUR;
 /// What the wall clock shows then, in milliseconds.
 const WALL: i64 = 1_800_000_000_000;
 
-pub(super) fn ms(n: u64) -> Duration {
+pub(super) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+/// What `credential::file` asks of a torn file.
+pub(super) const TORN: &[Duration] = &[ms(50), ms(100), ms(150), ms(1000)];
+
 /// Names the access token number `n`.
-pub(super) fn access(n: u8) -> Fingerprint {
-    Fingerprint::new([n; 16])
+pub(super) fn access(n: u16) -> Fingerprint {
+    fingerprint(b'a', n)
 }
 
 /// Names the refresh token number `n`.
-pub(super) fn refresh(n: u8) -> Fingerprint {
-    let mut bytes = [n; 16];
-    bytes[15] = !n;
+pub(super) fn refresh(n: u16) -> Fingerprint {
+    fingerprint(b'r', n)
+}
+
+fn fingerprint(kind: u8, n: u16) -> Fingerprint {
+    let [high, low] = n.to_be_bytes();
+    let mut bytes = [kind; 16];
+    bytes[..2].copy_from_slice(&[high, low]);
     Fingerprint::new(bytes)
 }
 
@@ -151,11 +159,13 @@ pub(super) struct World {
     pub(super) token: TokenEndpoint,
     pub(super) file: Credential,
     pub(super) doubt: &'static [Duration],
+    /// Whether the next looks find the file half written.
+    pub(super) torn: VecDeque<bool>,
     pub(super) store: Store,
     /// The stored successor: the token it replaces, what it is, and the login it makes.
     successor: Option<(Unplaced, Login)>,
     /// Steps that come to something else than they should.
-    pub(super) broken: BTreeMap<Step, Step_>,
+    pub(super) broken: BTreeMap<Step, Came>,
     /// At this step somebody else writes this login into the file.
     pub(super) rival: Option<(Step, Login)>,
     /// While the next usage request is under way somebody writes this login into the file.
@@ -163,7 +173,9 @@ pub(super) struct World {
     /// The process is killed instead of performing this step.
     pub(super) kill_at: Option<Step>,
     killed: bool,
-    next_token: u8,
+    next_token: u16,
+    /// Until when the access token lives that came with a refresh token.
+    lives: BTreeMap<Fingerprint, u64>,
     pub(super) asks: Vec<Sent>,
     pub(super) posts: Vec<Sent>,
     pub(super) looks: Vec<u64>,
@@ -188,6 +200,7 @@ impl World {
             token: Box::new(|_| Token::Granted(8 * HOUR)),
             file: Credential::Absent,
             doubt: &[],
+            torn: VecDeque::new(),
             store: Store::default(),
             successor: None,
             broken: BTreeMap::new(),
@@ -196,6 +209,7 @@ impl World {
             kill_at: None,
             killed: false,
             next_token: 100,
+            lives: BTreeMap::new(),
             asks: Vec::new(),
             posts: Vec::new(),
             looks: Vec::new(),
@@ -234,7 +248,7 @@ impl World {
     }
 
     /// A login with the tokens of number `n`, from now.
-    pub(super) fn login(&self, n: u8, life: u64) -> Login {
+    pub(super) fn login(&self, n: u16, life: u64) -> Login {
         Login {
             access: access(n),
             refresh: Some(refresh(n)),
@@ -344,7 +358,11 @@ impl World {
             match action {
                 Action::Look => {
                     self.looks.push(self.at);
-                    inputs.push(Input::Looked(self.look()));
+                    let mut look = self.look();
+                    if self.torn.pop_front() == Some(true) {
+                        look = Look { credential: Credential::Unreadable("is not JSON".into()), doubt: TORN, ..look };
+                    }
+                    inputs.push(Input::Looked(look));
                 }
                 Action::Recall => {
                     let key = self.account.login_key();
@@ -370,8 +388,8 @@ impl World {
                         self.killed = true;
                         return Vec::new();
                     }
-                    let event = self.broken.get(&Step::OpenFence).cloned().unwrap_or(Step_::Done);
-                    if event == Step_::Done {
+                    let event = self.broken.get(&Step::OpenFence).cloned().unwrap_or(Came::Done);
+                    if event == Came::Done {
                         self.store.marks.insert(token, serde_json::to_string(&mark).unwrap());
                     }
                     inputs.push(Input::Stepped(event, None));
@@ -407,47 +425,48 @@ impl World {
         look
     }
 
-    fn step(&mut self, step: Step) -> Step_ {
+    fn step(&mut self, step: Step) -> Came {
         let lying = self.file.login().and_then(|login| login.refresh);
         let Activity::Rotating(rotation, _) = &self.account.activity else { panic!("{step:?} without a rotation") };
         let posted = rotation.posted();
         match step {
-            Step::ReRead if lying != Some(posted) => Step_::Changed,
+            Step::ReRead if lying != Some(posted) => Came::Changed,
             Step::Post => self.post(posted),
             Step::Compare if lying != Some(posted) => {
                 self.successor = None;
-                Step_::Changed
+                Came::Changed
             }
             Step::Replace => {
                 let (_, login) = self.successor.clone().expect("something to put in its place");
                 self.file = Credential::Login(login);
-                Step_::Done
+                Came::Done
             }
             Step::Settle => {
                 self.successor = None;
-                Step_::Done
+                Came::Done
             }
-            _ => Step_::Done,
+            _ => Came::Done,
         }
     }
 
-    fn post(&mut self, token: Fingerprint) -> Step_ {
+    fn post(&mut self, token: Fingerprint) -> Came {
         let sent = Sent { at: self.at, token };
         self.posts.push(sent);
         let (life, rotates) = match (self.token)(sent) {
             Token::Granted(life) => (life, true),
             Token::SameRefresh(life) => (life, false),
-            Token::Refused(refusal) => return Step_::Refused(refusal),
+            Token::Refused(refusal) => return Came::Refused(refusal),
         };
         let mut login = self.login(self.next_token, life);
         self.next_token += 1;
         if !rotates {
             login.refresh = Some(token);
         }
+        self.lives.insert(login.refresh.unwrap_or(token), self.at + life);
         login.identity = self.file.login().and_then(|login| login.identity.clone());
         let minted = Minted { access: login.access, refresh: login.refresh.unwrap_or(token), lease: ms(life) };
         self.successor = Some((Unplaced { posted: token, minted: minted.clone() }, login));
-        Step_::Granted(minted)
+        Came::Granted(minted)
     }
 
     fn persist(&mut self, record: Record) {
@@ -520,7 +539,12 @@ impl World {
         self.posts.iter().map(|sent| sent.at).collect()
     }
 
-    /// How often each token was posted, and no more than that.
+    /// Until when the access token lives that came with this refresh token.
+    pub(super) fn lives_until(&self, token: Fingerprint) -> u64 {
+        self.lives.get(&token).copied().unwrap_or_default()
+    }
+
+    /// How often this token was posted.
     pub(super) fn posts_of(&self, token: Fingerprint) -> usize {
         self.posts.iter().filter(|sent| sent.token == token).count()
     }

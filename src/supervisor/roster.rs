@@ -202,6 +202,7 @@ impl Supervisor {
                 retries: config.refresh.retries,
                 retry_base: config.refresh.retry_base,
                 before_expiry: config.refresh.before_expiry,
+                idle_grace: config.refresh.idle_grace,
             },
         }
     }

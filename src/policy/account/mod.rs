@@ -6,6 +6,7 @@
 //! is what survives a restart.
 
 mod command;
+mod delegation;
 mod poll;
 mod record;
 mod renewal;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use command::{Answer, Command, Verdict};
 pub use record::{FileRecord, LoginRecord, Record};
 
+use self::delegation::Delegated;
 use self::poll::{Poll, Setback};
 use self::view::Words;
 use super::auth::{AuthPause, AuthRules};
@@ -91,6 +93,8 @@ pub enum Input {
     Stepped(rotation::Event, Option<Exchange>),
     /// The configuration changed.
     Configured(Box<Rules>),
+    /// [`Action::Run`] was performed: whether the command runs, or why not.
+    Launched(Result<(), String>),
     /// The machine slept.
     Woke,
 }
@@ -105,6 +109,8 @@ pub struct Look {
     pub doubt: &'static [Duration],
     /// What a person should put right, although it keeps nothing from working.
     pub warning: Option<String>,
+    /// A vendor's CLI holds one of its locks on the file at this moment.
+    pub in_use: bool,
     /// A successor that was granted but does not lie in the file yet.
     pub unplaced: Option<Unplaced>,
 }
@@ -140,6 +146,8 @@ pub enum Action {
     Fence(Fingerprint, Mark),
     /// Perform one step of a rotation; answer with [`Input::Stepped`].
     Rotate(Step),
+    /// Start the vendor's own command, which may refresh the file; answer with [`Input::Launched`].
+    Run,
     /// Store this, before anything that follows.
     Persist(Record),
     /// Tell the world.
@@ -315,6 +323,11 @@ pub struct Account {
     /// The next look that counts among them is due then.
     doubted_until: Option<Moment>,
     warning: Option<String>,
+    in_use: bool,
+    /// When the vendor's command was started, within the last day.
+    runs: Vec<Stamp>,
+    /// The command runs, or ran a moment ago.
+    delegated: Option<Delegated>,
     /// The slow look at a file that nothing is asked with.
     tick: Moment,
     settle_until: Moment,
@@ -372,6 +385,9 @@ impl Account {
             doubts: 0,
             doubted_until: None,
             warning: None,
+            in_use: false,
+            runs: restored.runs,
+            delegated: None,
             tick: now.moment,
             settle_until: now.moment,
             settled: Words::of_a_start(),
@@ -391,6 +407,7 @@ impl Account {
             Input::Recalled(recalled) => self.on_recalled(&recalled, &mut turn),
             Input::Replied(outcome, exchange) => self.on_replied(outcome, exchange, &mut turn),
             Input::Stepped(event, exchange) => self.on_stepped(event, exchange, &mut turn),
+            Input::Launched(result) => self.on_launched(result, &mut turn),
             Input::Configured(rules) => self.on_configured(*rules, &mut turn),
             Input::Woke => self.on_woke(&mut turn),
         }
@@ -462,6 +479,7 @@ impl Account {
             return self.look_again(again, purpose);
         }
         self.warning = look.warning;
+        self.in_use = look.in_use;
         self.unplaced = look.unplaced;
         if self.take_in(look.credential, turn) {
             // Another login: its own gates come first; whatever the look was for belonged to the old one.
@@ -528,6 +546,9 @@ impl Account {
         if is_another_account {
             self.forget_login();
             turn.tell(Event::Warning("the credential file now belongs to another account".to_owned()));
+        }
+        if is_new {
+            self.on_delegated_change(turn);
         }
         if is_foreign {
             turn.tell(Event::CredentialsChanged);

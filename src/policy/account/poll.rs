@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Record, Turn};
-use crate::model::{Exchange, Failure, Fingerprint, Reading, Source, UsageOutcome, Window};
+use crate::model::{Exchange, Failure, Fingerprint, Reading, RefreshMode, Source, UsageOutcome, Window};
 use crate::policy::auth::AuthPause;
 use crate::policy::gate::{Gate, Pace};
 use crate::policy::refresh::{self, Mark};
@@ -256,7 +256,9 @@ impl Account {
             self.mark(token, mark, turn);
         }
         let minted = self.marks.of(token).minted;
-        if self.auth.may_refresh(minted) && self.may_refresh_now(turn.now) {
+        // The other modes leave a rejected token to its owner until it expires.
+        let answers = self.rules.refresh.mode == RefreshMode::Always;
+        if answers && self.auth.may_refresh(minted) && self.may_refresh_now(turn.now) {
             self.auth.spend_refresh();
             self.persist_gates(turn);
             self.setback = Some(rejected(said));

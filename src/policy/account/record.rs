@@ -65,6 +65,7 @@ pub struct FileRecord {
     minted_at: Option<SavedDeadline>,
     lost_races: Vec<Stamp>,
     never_until: Option<SavedDeadline>,
+    runs: Vec<Stamp>,
 }
 
 /// A [`FileRecord`] brought back.
@@ -77,6 +78,7 @@ pub(super) struct File {
     pub(super) minted_at: Option<Deadline>,
     pub(super) lost_races: Vec<Stamp>,
     pub(super) never_until: Option<Deadline>,
+    pub(super) runs: Vec<Stamp>,
 }
 
 impl FileRecord {
@@ -90,6 +92,7 @@ impl FileRecord {
             minted_at: self.minted_at.map(|saved| saved.restore(now, boot)),
             lost_races: self.lost_races,
             never_until: self.never_until.map(|saved| saved.restore(now, boot)),
+            runs: self.runs,
         }
     }
 }
@@ -192,6 +195,7 @@ impl Account {
             minted_at: self.minted_at.map(|at| at.save(now, boot)),
             lost_races: self.lost_races.clone(),
             never_until: self.never_until.map(|at| at.save(now, boot)),
+            runs: self.runs.clone(),
         });
         turn.act(Action::Persist(Record::File { key: self.file_key(), record }));
     }

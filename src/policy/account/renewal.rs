@@ -3,20 +3,25 @@
 use std::time::Duration;
 
 use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Turn, VERDICT_LOOKS};
-use crate::model::{Exchange, Fingerprint, Login, Refusal};
+use crate::model::{CredentialOwner, Exchange, Fingerprint, Login, RefreshMode, Refusal};
 use crate::policy::refresh::{self, Hold, Mark};
 use crate::policy::rotation::{self, End, Next, Rotation, Step};
 use crate::policy::time::{Deadline, Moment, Now};
 
 /// An edge page on the token endpoint: at least this long (credentials.md 9.3, EDGE).
 const EDGE_WAIT: Duration = Duration::from_secs(30 * 60);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A fresh vendor lock: somebody is refreshing right now (credentials.md 9.1, VENDOR_REFRESHING).
+const IN_USE: Duration = Duration::from_secs(15);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Account {
     /// When a refresh for the sake of expiry is due; `None` when none will be sent by itself.
     pub(super) fn refresh_at(&self, now: Now) -> Option<Moment> {
         if self.unplaced.is_some() {
             return Some(self.refresh_not_before.unwrap_or(now.moment));
+        }
+        if self.rules.refresh.mode == RefreshMode::Command {
+            return self.command_at(now);
         }
         let login = self.login()?;
         let mark = self.refresh_mark();
@@ -31,7 +36,14 @@ impl Account {
         let is_first = mark.fence.is_none() && !self.renewal_owed;
         let spaced = self.minted_at.filter(|_| is_first).map(|at| at.at);
         let pauses = [self.token.pause().until(), self.auth.pause().until()];
-        let holds = pauses.into_iter().flatten().map(|until| until.at).chain(spaced).chain(self.refresh_not_before);
+        let in_use = self.in_use.then(|| now.moment + IN_USE);
+        let holds = pauses
+            .into_iter()
+            .flatten()
+            .map(|until| until.at)
+            .chain(spaced)
+            .chain(self.refresh_not_before)
+            .chain(in_use);
         Some(holds.fold(due, Moment::max))
     }
 
@@ -64,6 +76,9 @@ impl Account {
     pub(super) fn renew(&mut self, turn: &mut Turn) {
         if let Some(unplaced) = self.unplaced.clone() {
             return self.begin(Rotation::placing(unplaced.posted, unplaced.minted), Reason::Placing, turn);
+        }
+        if self.rules.refresh.mode == RefreshMode::Command {
+            return self.run_command(turn);
         }
         // A fence found open counts as a try whose outcome is unknown: a crash loop climbs like any other failure.
         if std::mem::take(&mut self.inherited_fence) {
@@ -297,8 +312,10 @@ impl Account {
             }
             Refusal::Unknown(_) => {
                 let expired = self.login().is_some_and(|login| refresh::is_expired(login, turn.now));
-                // While the access token lives the fence holds everything back; nothing to time.
-                if expired && !self.try_again_soon(turn) {
+                // While the access token lives the fence holds everything back; nothing to time. A token that others
+                // use as well is not tried quickly.
+                let is_shared = self.rules.refresh.owner == CredentialOwner::Vendor;
+                if expired && (is_shared || !self.try_again_soon(turn)) {
                     self.token_refuses(None, turn);
                 }
             }
@@ -325,7 +342,7 @@ impl Account {
         next.map_or(now.moment + self.rules.interval, |next| next.at)
     }
 
-    fn token_refuses(&mut self, demand: Option<Duration>, turn: &mut Turn) {
+    pub(super) fn token_refuses(&mut self, demand: Option<Duration>, turn: &mut Turn) {
         self.token.refuse(demand, &self.rules.gates, turn.now.moment, turn.dice);
         turn.tell(Event::GateCooling(GateName::Token));
         self.persist_gates(turn);

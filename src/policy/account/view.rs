@@ -196,11 +196,25 @@ impl Account {
             let action = "nothing to do; using the vendor's CLI brings fresh numbers".to_owned();
             return words(AccountState::Waiting, reason, None, action);
         }
+        if self.delegated.is_some() {
+            let reason = "the access token has expired; its own CLI was asked to refresh it".to_owned();
+            return words(AccountState::Waiting, reason, next, NOTHING.to_owned());
+        }
+        if gate.is_open() && self.rules.refresh.mode == RefreshMode::Command {
+            let reason = "the access token has expired and its CLI did not refresh it".to_owned();
+            return words(
+                AccountState::Waiting,
+                reason,
+                next,
+                "using the vendor's CLI brings fresh numbers".to_owned(),
+            );
+        }
         if gate.is_open() {
             let reason = "the token endpoint refused the last refresh; the access token has expired".to_owned();
             return words(AccountState::Throttled, reason, next, NOTHING.to_owned());
         }
         if let Some(login) = self.login()
+            && self.rules.refresh.mode != RefreshMode::Command
             && let Err(hold) = self.may_post(login, now)
         {
             let reason = format!("the access token has expired and {}", hold.said());

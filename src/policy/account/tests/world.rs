@@ -83,6 +83,7 @@ pub(super) fn vendors_file() -> Rules {
             retries: 2,
             retry_base: ms(500),
             before_expiry: ms(15 * MIN),
+            idle_grace: ms(10 * MIN),
         },
     }
 }
@@ -145,6 +146,10 @@ type Usage = Box<dyn FnMut(Sent) -> UsageOutcome>;
 type TokenEndpoint = Box<dyn FnMut(Sent) -> Token>;
 
 pub(super) struct World {
+    /// A vendor's CLI holds a lock.
+    pub(super) in_use: bool,
+    /// When the vendor's command was started.
+    pub(super) ran: Vec<u64>,
     pub(super) account: Account,
     rules: Rules,
     boot: BootId,
@@ -189,6 +194,8 @@ impl World {
         let now = Now { moment: Moment::from_millis(BEGAN), stamp: Stamp::from_millisecond(WALL).unwrap() };
         let account = Account::new(rules.clone(), boot.clone(), None, Marks::default(), false, now);
         let mut world = Self {
+            in_use: false,
+            ran: Vec::new(),
             account,
             rules,
             boot,
@@ -407,6 +414,10 @@ impl World {
                     let event = event.unwrap_or_else(|| self.step(step));
                     inputs.push(Input::Stepped(event, exchange));
                 }
+                Action::Run => {
+                    self.ran.push(self.at);
+                    inputs.push(Input::Launched(Ok(())));
+                }
                 Action::Persist(record) => self.persist(record),
                 Action::Tell(event) => self.told.push((self.at, event)),
             }
@@ -415,7 +426,13 @@ impl World {
     }
 
     fn look(&self) -> Look {
-        let mut look = Look { credential: self.file.clone(), doubt: self.doubt, warning: None, unplaced: None };
+        let mut look = Look {
+            credential: self.file.clone(),
+            doubt: self.doubt,
+            warning: None,
+            in_use: self.in_use,
+            unplaced: None,
+        };
         if let (Some((unplaced, login)), Some(lying)) = (&self.successor, self.file.login())
             && lying.refresh == Some(unplaced.posted)
         {

@@ -4,8 +4,8 @@
 
 mod architecture;
 mod daemon;
-mod faults;
 mod docs;
+mod faults;
 mod hostile;
 mod kill;
 mod support;

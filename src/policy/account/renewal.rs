@@ -179,6 +179,10 @@ impl Account {
             End::Minted(_) => {
                 turn.tell(Event::RefreshDone);
                 self.on_minted(reason, turn);
+                // Should it still count as unplaced, that is no reason to place it again at once.
+                if reason == Reason::Placing {
+                    self.refresh_not_before = Some(self.when_next_polled(turn.now));
+                }
             }
             End::Unplaced(_, why) => {
                 self.on_minted(reason, turn);

@@ -175,7 +175,7 @@ impl Account {
         let next = self.refresh_at(now).map(|at| now.stamp_at(at.max(now.moment)));
         if self.is_judging() {
             let reason = "the access token has expired and is being refreshed".to_owned();
-            let until = self.look_at.map(|at| now.stamp_at(at));
+            let until = self.next_wake(now).map(|at| now.stamp_at(at.max(now.moment)));
             return words(AccountState::Waiting, reason, until, NOTHING.to_owned());
         }
         if self.rules.refresh.mode == RefreshMode::Never {

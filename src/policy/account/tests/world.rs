@@ -341,7 +341,10 @@ impl World {
 
     pub(super) fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
+        let mut count = 0;
         while let Some(input) = inputs.pop_front() {
+            count += 1;
+            assert!(count < 100, "one thing leads to another without end at {} ms: {input:?}", self.at);
             let now = self.now();
             let actions = self.account.handle(input, now, self.dice.as_mut());
             inputs.extend(self.perform(actions));
@@ -418,6 +421,7 @@ impl World {
         let mut look = Look { credential: self.file.clone(), doubt: self.doubt, warning: None, unplaced: None };
         if let (Some((unplaced, login)), Some(lying)) = (&self.successor, self.file.login())
             && lying.refresh == Some(unplaced.posted)
+            && lying.access != login.access
         {
             look.credential = Credential::Login(login.clone());
             look.unplaced = Some(unplaced.clone());

@@ -35,10 +35,9 @@ impl Cooldown {
     /// Takes the next rung and returns it. `began` is when the run of failures began that led here.
     pub fn climb(&mut self, began: Moment) -> u32 {
         let rung = match (self.rung, self.relapse_until) {
-            (None, _) => 0,
             (Some(rung), None) => rung.saturating_add(1),
             (Some(rung), Some(horizon)) if !horizon.passed(began) => rung.saturating_add(1),
-            (Some(_), Some(_)) => 0,
+            (None, _) | (Some(_), Some(_)) => 0,
         };
         self.rung = Some(rung);
         self.relapse_until = None;

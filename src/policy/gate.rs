@@ -138,7 +138,7 @@ impl Pace {
     /// A new incident: twice the interval in force, at most four times the configured one.
     pub fn slow_down(&mut self, configured: Duration) {
         let doubled = self.interval(configured) * 2;
-        self.excess = doubled.min(configured * 4) - configured;
+        self.excess = doubled.min(configured * 4).saturating_sub(configured);
     }
 
     /// A success: a tenth of the excess goes, and what is below a hundredth of the interval goes with it.

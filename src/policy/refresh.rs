@@ -150,7 +150,7 @@ mod tests {
             owner: CredentialOwner::Quotad,
             retries: 2,
             retry_base: Duration::from_millis(500),
-            before_expiry: Duration::from_secs(900),
+            before_expiry: Duration::from_mins(15),
         }
     }
 

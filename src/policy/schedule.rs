@@ -12,45 +12,45 @@ use super::time::Moment;
 /// Deadlines by key.
 #[derive(Debug, Clone)]
 pub struct Schedule<K> {
-    by_key: BTreeMap<K, (Moment, Moment)>,
+    entries: BTreeMap<K, (Moment, Moment)>,
     /// By the moment from which an entry may be served.
-    by_due: BTreeSet<(Moment, K)>,
+    due: BTreeSet<(Moment, K)>,
     /// By the moment by which it must be.
-    by_limit: BTreeSet<(Moment, K)>,
+    limits: BTreeSet<(Moment, K)>,
 }
 
 impl<K: Ord + Clone> Schedule<K> {
     /// No deadlines.
     pub fn new() -> Self {
-        Self { by_key: BTreeMap::new(), by_due: BTreeSet::new(), by_limit: BTreeSet::new() }
+        Self { entries: BTreeMap::new(), due: BTreeSet::new(), limits: BTreeSet::new() }
     }
 
     /// Sets the deadline of `key`, in place of the one it had; `None` takes it away.
     pub fn set(&mut self, key: &K, at: Option<Moment>, slack: Duration) {
-        if let Some((due, limit)) = self.by_key.remove(key) {
-            self.by_due.remove(&(due, key.clone()));
-            self.by_limit.remove(&(limit, key.clone()));
+        if let Some((due, limit)) = self.entries.remove(key) {
+            self.due.remove(&(due, key.clone()));
+            self.limits.remove(&(limit, key.clone()));
         }
         if let Some(at) = at {
             let limit = at + slack;
-            self.by_key.insert(key.clone(), (at, limit));
-            self.by_due.insert((at, key.clone()));
-            self.by_limit.insert((limit, key.clone()));
+            self.entries.insert(key.clone(), (at, limit));
+            self.due.insert((at, key.clone()));
+            self.limits.insert((limit, key.clone()));
         }
     }
 
     /// Takes out every key that may be served at `now`, the longest due first.
     pub fn take_due(&mut self, now: Moment) -> Vec<K> {
-        let due: Vec<K> = self.by_due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
-        for key in &due {
+        let served: Vec<K> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
+        for key in &served {
             self.set(key, None, Duration::ZERO);
         }
-        due
+        served
     }
 
     /// When to wake; `None` when there is nothing to wake for.
     pub fn next_wake(&self) -> Option<Moment> {
-        self.by_limit.first().map(|(limit, _)| *limit)
+        self.limits.first().map(|(limit, _)| *limit)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::policy::gate::{Gate, Pace};
 use crate::policy::refresh::{self, Mark};
 use crate::policy::time::{Deadline, Moment, jittered};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// One poll under way: a request and its retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

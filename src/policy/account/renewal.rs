@@ -9,8 +9,8 @@ use crate::policy::rotation::{self, End, Next, Rotation, Step};
 use crate::policy::time::{Deadline, Moment, Now};
 
 /// An edge page on the token endpoint: at least this long (credentials.md 9.3, EDGE).
-const EDGE_WAIT: Duration = Duration::from_secs(30 * 60);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const EDGE_WAIT: Duration = Duration::from_mins(30);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Account {
     /// When a refresh for the sake of expiry is due; `None` when none will be sent by itself.

@@ -9,7 +9,8 @@ use super::world::{
     CLOSED, DAY, HOUR, INVALID_GRANT, MIN, Random, S, Sent, Token, UNKNOWN, World, answered, failed, limited, ms,
     own_grant, rejected,
 };
-use crate::model::{Credential, Failure, Refusal};
+use crate::model::{Failure, Refusal, UsageOutcome};
+use crate::policy::rotation::{self, Step};
 use crate::policy::status::AccountState;
 
 fn pick(dice: &mut Random, of: u64) -> u64 {

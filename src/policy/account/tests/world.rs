@@ -7,9 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::*;
-use crate::model::{Credential, CredentialOwner, Endpoint, Failure, RefreshMode, Refusal};
+use crate::model::{CredentialOwner, Endpoint, Failure, ProviderId, RefreshMode, Refusal, UsageOutcome};
+use crate::policy::auth::AuthRules;
+use crate::policy::gate::GateRules;
 use crate::policy::ladder::Ladder;
-use crate::policy::rotation::Event as Came;
+use crate::policy::refresh::RefreshRules;
+use crate::policy::rotation::{Event as Came, Minted, Step};
 use crate::policy::status::{AccountState, AccountView};
 use crate::policy::time::Loaded;
 
@@ -334,7 +337,9 @@ impl World {
         let now = self.now();
         let (answer, actions) = self.account.command(command, now, self.dice.as_mut());
         let inputs = self.perform(actions);
-        inputs.into_iter().for_each(|input| self.feed(input));
+        for input in inputs {
+            self.feed(input);
+        }
         self.check();
         answer
     }

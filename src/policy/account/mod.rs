@@ -362,14 +362,6 @@ impl Account {
         self.marks.set(fingerprint, mark);
     }
 
-    fn note_exchange(&mut self, exchange: Exchange) {
-        const KEPT: usize = 20;
-        if self.exchanges.len() >= KEPT {
-            self.exchanges.remove(0);
-        }
-        self.exchanges.push(exchange);
-    }
-
     /// Whether the first look and what is stored are in: from here on commands have answers.
     pub fn is_started(&self) -> bool {
         self.next_poll.is_some() && self.activity != Activity::Recalling

@@ -112,6 +112,15 @@ impl Account {
         }
     }
 
+    /// Keeps the last exchanges, for `explain`.
+    pub(super) fn note_exchange(&mut self, exchange: Exchange) {
+        const KEPT: usize = 20;
+        if self.exchanges.len() >= KEPT {
+            self.exchanges.remove(0);
+        }
+        self.exchanges.push(exchange);
+    }
+
     pub(super) fn on_replied(&mut self, outcome: UsageOutcome, mut exchange: Exchange, turn: &mut Turn) {
         let Activity::Asking(token) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
         exchange.meaning = meaning(&outcome);

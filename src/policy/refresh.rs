@@ -173,8 +173,8 @@ mod tests {
             owner: CredentialOwner::Quotad,
             retries: 2,
             retry_base: Duration::from_millis(500),
-            before_expiry: Duration::from_secs(900),
-            idle_grace: Duration::from_secs(600),
+            before_expiry: Duration::from_mins(15),
+            idle_grace: Duration::from_mins(10),
         }
     }
 

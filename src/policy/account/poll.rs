@@ -11,7 +11,7 @@ use crate::policy::gate::{Gate, Pace};
 use crate::policy::refresh::{self, Mark};
 use crate::policy::time::{Deadline, Moment, jittered};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// One poll under way: a request and its retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,15 @@ impl Account {
         for until in pauses.into_iter().flatten() {
             self.next_poll = Some(self.next_poll.map_or(until, |next| next.later(until)));
         }
+    }
+
+    /// Keeps the last exchanges, for `explain`.
+    pub(super) fn note_exchange(&mut self, exchange: Exchange) {
+        const KEPT: usize = 20;
+        if self.exchanges.len() >= KEPT {
+            self.exchanges.remove(0);
+        }
+        self.exchanges.push(exchange);
     }
 
     pub(super) fn on_replied(&mut self, outcome: UsageOutcome, mut exchange: Exchange, turn: &mut Turn) {

@@ -9,10 +9,8 @@ use crate::policy::rotation::{self, End, Next, Rotation, Step};
 use crate::policy::time::{Deadline, Moment, Now};
 
 /// An edge page on the token endpoint: at least this long (credentials.md 9.3, EDGE).
-const EDGE_WAIT: Duration = Duration::from_secs(30 * 60);
-/// A fresh vendor lock: somebody is refreshing right now (credentials.md 9.1, VENDOR_REFRESHING).
-const IN_USE: Duration = Duration::from_secs(15);
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+const EDGE_WAIT: Duration = Duration::from_mins(30);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 impl Account {
     /// When a refresh for the sake of expiry is due; `None` when none will be sent by itself.
@@ -36,14 +34,7 @@ impl Account {
         let is_first = mark.fence.is_none() && !self.renewal_owed;
         let spaced = self.minted_at.filter(|_| is_first).map(|at| at.at);
         let pauses = [self.token.pause().until(), self.auth.pause().until()];
-        let in_use = self.in_use.then(|| now.moment + IN_USE);
-        let holds = pauses
-            .into_iter()
-            .flatten()
-            .map(|until| until.at)
-            .chain(spaced)
-            .chain(self.refresh_not_before)
-            .chain(in_use);
+        let holds = pauses.into_iter().flatten().map(|until| until.at).chain(spaced).chain(self.refresh_not_before);
         Some(holds.fold(due, Moment::max))
     }
 
@@ -197,6 +188,10 @@ impl Account {
             End::Minted(_) => {
                 turn.tell(Event::RefreshDone);
                 self.on_minted(reason, turn);
+                // Should it still count as unplaced, that is no reason to place it again at once.
+                if reason == Reason::Placing {
+                    self.refresh_not_before = Some(self.when_next_polled(turn.now));
+                }
             }
             End::Unplaced(_, why) => {
                 self.on_minted(reason, turn);

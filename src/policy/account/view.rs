@@ -1,9 +1,9 @@
 //! The words: state, reason, until when, and what a person must do.
 
 use super::poll::SetbackKind;
-use super::{Account, Event, Turn};
+use super::{Account, Activity, Event, Turn};
 use crate::model::{Credential, RefreshMode};
-use crate::policy::refresh;
+use crate::policy::refresh::{self, Hold};
 use crate::policy::status::{AccountState, AccountView, CredentialView, GateState, GateView};
 use crate::policy::time::{Now, Stamp};
 
@@ -73,6 +73,11 @@ impl Account {
         view
     }
 
+    /// Whether the state can be judged: nothing is under way that is about to change it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.activity == Activity::Idle && !self.is_judging()
+    }
+
     /// Tells when the state has changed.
     pub(super) fn note_state(&mut self, turn: &mut Turn) {
         let words = self.words(turn.now);
@@ -121,7 +126,7 @@ impl Account {
             return words(AccountState::Dead, reason, None, self.log_in());
         }
         let mark = self.refresh_mark();
-        if self.rules.refresh.mode != RefreshMode::Never && mark.is_used_up() && !self.is_judging() {
+        if self.rules.refresh.mode != RefreshMode::Never && mark.is_used_up() {
             let said = mark.dead.as_deref().unwrap_or("it was exchanged for another");
             let rest = match login.expires_at {
                 Some(at) if !expired => format!("; readings go on until the access token expires ({})", clock(at)),
@@ -186,11 +191,6 @@ impl Account {
     fn words_for_expired(&self, now: Now) -> Words {
         let gate = self.token.pause();
         let next = self.refresh_at(now).map(|at| now.stamp_at(at.max(now.moment)));
-        if self.is_judging() {
-            let reason = "the access token has expired and is being refreshed".to_owned();
-            let until = self.look_at.map(|at| now.stamp_at(at));
-            return words(AccountState::Waiting, reason, until, NOTHING.to_owned());
-        }
         if self.rules.refresh.mode == RefreshMode::Never {
             let reason = "the access token has expired; its owner refreshes it at its next use".to_owned();
             let action = "nothing to do; using the vendor's CLI brings fresh numbers".to_owned();
@@ -209,16 +209,21 @@ impl Account {
                 "using the vendor's CLI brings fresh numbers".to_owned(),
             );
         }
-        if gate.is_open() {
-            let reason = "the token endpoint refused the last refresh; the access token has expired".to_owned();
-            return words(AccountState::Throttled, reason, next, NOTHING.to_owned());
-        }
         if let Some(login) = self.login()
             && self.rules.refresh.mode != RefreshMode::Command
             && let Err(hold) = self.may_post(login, now)
         {
             let reason = format!("the access token has expired and {}", hold.said());
-            return words(AccountState::Waiting, reason, next, self.log_in());
+            let action = match hold {
+                Hold::Fenced => NOTHING.to_owned(),
+                Hold::TriedEnough | Hold::Owner => "using the vendor's CLI brings fresh numbers".to_owned(),
+                Hold::NoRefreshToken | Hold::UsedUp(_) | Hold::Unsafe(_) => self.log_in(),
+            };
+            return words(AccountState::Waiting, reason, next, action);
+        }
+        if gate.is_open() {
+            let reason = "the token endpoint refused the last refresh; the access token has expired".to_owned();
+            return words(AccountState::Throttled, reason, next, NOTHING.to_owned());
         }
         let reason = match &self.held {
             Some(why) => format!("the access token has expired and could not be refreshed: {why}"),

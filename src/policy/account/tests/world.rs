@@ -7,9 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::*;
-use crate::model::{Credential, CredentialOwner, Endpoint, Failure, RefreshMode, Refusal};
+use crate::model::{CredentialOwner, Endpoint, Failure, ProviderId, RefreshMode, Refusal, UsageOutcome};
+use crate::policy::auth::AuthRules;
+use crate::policy::gate::GateRules;
 use crate::policy::ladder::Ladder;
-use crate::policy::rotation::Event as Came;
+use crate::policy::refresh::RefreshRules;
+use crate::policy::rotation::{Event as Came, Minted, Step};
 use crate::policy::status::{AccountState, AccountView};
 use crate::policy::time::Loaded;
 
@@ -341,14 +344,19 @@ impl World {
         let now = self.now();
         let (answer, actions) = self.account.command(command, now, self.dice.as_mut());
         let inputs = self.perform(actions);
-        inputs.into_iter().for_each(|input| self.feed(input));
+        for input in inputs {
+            self.feed(input);
+        }
         self.check();
         answer
     }
 
     pub(super) fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
+        let mut count = 0;
         while let Some(input) = inputs.pop_front() {
+            count += 1;
+            assert!(count < 100, "one thing leads to another without end at {} ms: {input:?}", self.at);
             let now = self.now();
             let actions = self.account.handle(input, now, self.dice.as_mut());
             inputs.extend(self.perform(actions));
@@ -435,6 +443,7 @@ impl World {
         };
         if let (Some((unplaced, login)), Some(lying)) = (&self.successor, self.file.login())
             && lying.refresh == Some(unplaced.posted)
+            && lying.access != login.access
         {
             look.credential = Credential::Login(login.clone());
             look.unplaced = Some(unplaced.clone());

@@ -397,7 +397,12 @@ c.toml:5:27: rate-limit-pause.cooldowns: must be a duration in quotes, not an in
    = consequence: quotad would have to guess the unit
    = example: cooldowns = ["5m", "10m", "20m"]
 
-@@@"#;
+c.toml:9:11: accounts.personal.refresh: must be "never" or "when-idle" or "command" or "always"
+ 9 | refresh = "sometimes"
+   |           ^^^^^^^^^^^
+   = consequence: quotad would have to guess what was meant
+   = example: refresh = "never"
+"#;
         assert_eq!(complaints(text), want);
         assert_eq!(parse(text, Path::new("c.toml"), &paths()).unwrap_err().count(), 5);
     }

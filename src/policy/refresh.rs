@@ -19,6 +19,9 @@ pub struct RefreshRules {
     pub mode: RefreshMode,
     /// Who writes the file.
     pub owner: CredentialOwner,
+    /// Nothing but quotad's own directories is written, not even a successor that waits for its place: `once`, and a
+    /// daemon that runs without a config.
+    pub read_only: bool,
     /// Tries after one that never reached the server, and after an unknown outcome with nothing left to lose.
     pub retries: u32,
     /// The first wait between them; it doubles.
@@ -171,6 +174,7 @@ mod tests {
         RefreshRules {
             mode: RefreshMode::Always,
             owner: CredentialOwner::Quotad,
+            read_only: false,
             retries: 2,
             retry_base: Duration::from_millis(500),
             before_expiry: Duration::from_mins(15),

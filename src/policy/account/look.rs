@@ -14,7 +14,7 @@ const DEBOUNCE: Duration = Duration::from_millis(250);
 /// First polls after a start leave within this, or a tenth of the interval if that is shorter.
 const FIRST_POLLS: Duration = Duration::from_secs(5);
 
-/// A fresh vendor lock: somebody is refreshing right now (credentials.md 9.1, VENDOR_REFRESHING).
+/// A fresh vendor lock: somebody is refreshing right now (credentials.md 9.1).
 const IN_USE: Duration = Duration::from_secs(15);
 
 impl Account {

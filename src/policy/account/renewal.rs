@@ -15,6 +15,9 @@ pub(super) const DAY: Duration = Duration::from_hours(24);
 impl Account {
     /// When a refresh for the sake of expiry is due; `None` when none will be sent by itself.
     pub(super) fn refresh_at(&self, now: Now) -> Option<Moment> {
+        if self.rules.refresh.read_only {
+            return None;
+        }
         if self.unplaced.is_some() {
             return Some(self.refresh_not_before.unwrap_or(now.moment));
         }

@@ -52,7 +52,7 @@ impl Account {
             credentials: CredentialView {
                 path: self.rules.credentials.clone(),
                 owner: self.rules.refresh.owner,
-                refresh: self.rules.refresh.mode,
+                refresh: self.mode_in_force(now),
                 expires_at: login.and_then(|login| login.expires_at),
                 login_ends_at: login.and_then(|login| login.login_ends_at),
             },
@@ -62,6 +62,13 @@ impl Account {
             counters: self.counters,
             exchanges: self.exchanges.clone(),
         }
+    }
+
+    /// Where it is not safe, and for a day after two lost races, nothing is refreshed whatever the config says.
+    fn mode_in_force(&self, now: Now) -> RefreshMode {
+        let is_unsafe = self.login().is_some_and(|login| login.unsafe_because.is_some());
+        let is_barred = self.never_until.is_some_and(|until| !until.passed(now.moment));
+        if is_unsafe || is_barred { RefreshMode::Never } else { self.rules.refresh.mode }
     }
 
     /// A verdict blocks the auth gate: only the file or a person opens it.

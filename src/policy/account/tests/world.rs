@@ -83,6 +83,7 @@ pub(super) fn vendors_file() -> Rules {
         refresh: RefreshRules {
             mode: RefreshMode::Never,
             owner: CredentialOwner::Vendor,
+            read_only: false,
             retries: 2,
             retry_base: ms(500),
             before_expiry: ms(15 * MIN),

@@ -1,7 +1,10 @@
-//! The integration tests, in one binary: the real daemon against the embedded vendor.
+//! The integration tests, in one binary: the real daemon against the embedded vendor, and the code and the documents
+//! against what they promise.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
+mod architecture;
 mod daemon;
+mod docs;
 mod faults;
 mod hostile;
 mod kill;

@@ -58,7 +58,10 @@ const SIGNALS: [Entry; 3] = [
 ];
 
 const ENVIRONMENT: [Entry; 6] = [
-    ("QUOTAD_LOG", "What is logged, in filter syntax such as debug or quotad::policy=trace; outdoes the config's level."),
+    (
+        "QUOTAD_LOG",
+        "What is logged, in filter syntax such as debug or quotad::policy=trace; outdoes the config's level.",
+    ),
     ("XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR", "Where config, state and socket lie."),
     (
         "CLAUDE_SECURESTORAGE_CONFIG_DIR, CLAUDE_CONFIG_DIR",

@@ -125,9 +125,8 @@ fn the_unit_runs_a_verb_that_exists_and_gives_up_on_the_exit_codes_that_mean_it(
     for exit in [quotad::cli::Exit::Config, quotad::cli::Exit::Limited] {
         assert!(value("RestartPreventExitStatus").split(' ').any(|code| code == (exit as u8).to_string()), "{exit:?}");
     }
-    for line in unit.lines().filter(|line| line.contains(" #") && !line.starts_with('#')) {
-        panic!("systemd takes no trailing comment: {line}");
-    }
+    let trailing: Vec<&str> = unit.lines().filter(|line| line.contains(" #") && !line.starts_with('#')).collect();
+    assert!(trailing.is_empty(), "systemd takes no trailing comment: {trailing:?}");
 }
 
 fn root() -> &'static Path {

@@ -17,6 +17,7 @@ pub use command::{Answer, Command, Verdict};
 pub use record::{FileRecord, LoginRecord, Record};
 
 use self::poll::{Poll, Setback};
+use self::view::Words;
 use super::auth::{AuthPause, AuthRules};
 use super::gate::{Gate, GateRules, Pace};
 use super::refresh::{self, Mark, Marks, RefreshRules};
@@ -169,7 +170,7 @@ pub enum Event {
     RefreshFailed(String),
     /// Somebody else rotated first.
     LostRace,
-    /// This refresh token was refused for good.
+    /// This login was refused for good; the view says the rest.
     AccountDead,
     /// Something a person should know; the phrase says what.
     Warning(String),
@@ -252,6 +253,8 @@ pub struct Account {
     cautious: bool,
     activity: Activity,
 
+    /// The access token last seen, also before the last restart.
+    known: Option<Fingerprint>,
     /// What the last look found; `None` before the first.
     credential: Option<Credential>,
     /// The account uuid, once known; forgotten never, replaced by a different one only.
@@ -309,12 +312,15 @@ pub struct Account {
     next_purpose: Purpose,
     /// Looks in a row that found something doubtful.
     doubts: usize,
+    /// The next look that counts among them is due then.
+    doubted_until: Option<Moment>,
     warning: Option<String>,
     /// The slow look at a file that nothing is asked with.
     tick: Moment,
     settle_until: Moment,
 
-    state: AccountState,
+    /// What was said when nothing was under way: half an operation is no news.
+    settled: Words,
     since: Stamp,
     counters: Counters,
     exchanges: Vec<Exchange>,
@@ -330,9 +336,10 @@ impl Account {
             boot,
             cautious,
             activity: Activity::Idle,
+            known: restored.known,
             credential: None,
-            identity: None,
-            life: Duration::ZERO,
+            identity: restored.identity,
+            life: restored.life,
             unplaced: None,
             marks,
             usage: Gate::default(),
@@ -363,10 +370,11 @@ impl Account {
             look_at: Some(now.moment),
             next_purpose: Purpose::Turn,
             doubts: 0,
+            doubted_until: None,
             warning: None,
             tick: now.moment,
             settle_until: now.moment,
-            state: AccountState::Starting,
+            settled: Words::of_a_start(),
             since: now.stamp,
             counters: Counters::default(),
             exchanges: Vec::new(),
@@ -386,7 +394,9 @@ impl Account {
             Input::Configured(rules) => self.on_configured(*rules, &mut turn),
             Input::Woke => self.on_woke(&mut turn),
         }
-        self.note_state(&mut turn);
+        if self.is_settled() {
+            self.note_state(&mut turn);
+        }
         turn.actions
     }
 
@@ -395,22 +405,22 @@ impl Account {
         if self.activity != Activity::Idle {
             return None;
         }
-        let retry = self.poll.as_ref().and_then(|poll| poll.retry_at);
         let turn = if self.paused {
             None
-        } else if let Some(retry) = retry {
+        } else if let Some(retry) = self.poll.and_then(|poll| poll.retry_at) {
             Some(retry)
         } else {
-            let pauses = [self.usage.pause().until(), self.auth.pause().until()];
-            let poll = self
-                .next_poll
-                .filter(|_| self.can_ask(now))
-                .map(|next| pauses.into_iter().flatten().map(|until| until.at).fold(next.at, Moment::max));
-            let refresh = self.refresh_at(now);
-            poll.into_iter().chain(refresh).min().or(Some(self.tick))
+            self.poll_at(now).into_iter().chain(self.refresh_at(now)).min().or(Some(self.tick))
         };
         let wake = turn.into_iter().chain(self.look_at).min()?;
         Some(wake.max(self.settle_until))
+    }
+
+    /// When the next poll may begin; `None` when none makes sense.
+    fn poll_at(&self, now: Now) -> Option<Moment> {
+        let next = self.next_poll.filter(|_| self.can_ask(now))?;
+        let pauses = [self.usage.pause().until(), self.auth.pause().until()];
+        Some(pauses.into_iter().flatten().map(|until| until.at).fold(next.at, Moment::max))
     }
 
     /// How much later than [`Self::next_wake`] the timer may come without anyone noticing: the slow look at a file
@@ -448,12 +458,8 @@ impl Account {
 
     fn on_looked(&mut self, look: Look, turn: &mut Turn) {
         let Activity::Looking(purpose) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
-        if let Some(wait) = look.doubt.get(self.doubts).copied() {
-            self.doubts += 1;
-            return self.look_again(wait, purpose, turn);
-        }
-        if look.doubt.is_empty() {
-            self.doubts = 0;
+        if let Some(again) = self.doubt(look.doubt, turn.now.moment) {
+            return self.look_again(again, purpose);
         }
         self.warning = look.warning;
         self.unplaced = look.unplaced;
@@ -470,9 +476,26 @@ impl Account {
         }
     }
 
-    fn look_again(&mut self, wait: Duration, purpose: Purpose, turn: &mut Turn) {
-        if self.look_at.is_none() {
-            self.look_at = Some(turn.now.moment + wait);
+    /// When to look again before this is believed; `None` when it is. A look that came early does not count: a busy
+    /// directory proves nothing about the file.
+    fn doubt(&mut self, waits: &[Duration], now: Moment) -> Option<Moment> {
+        if waits.is_empty() {
+            self.doubts = 0;
+            self.doubted_until = None;
+            return None;
+        }
+        if let Some(until) = self.doubted_until.filter(|until| *until > now) {
+            return Some(until);
+        }
+        let again = waits.get(self.doubts).map(|wait| now + *wait);
+        self.doubts += usize::from(again.is_some());
+        self.doubted_until = again;
+        again
+    }
+
+    fn look_again(&mut self, at: Moment, purpose: Purpose) {
+        self.look_at = Some(self.look_at.map_or(at, |sooner| sooner.min(at)));
+        if self.next_purpose == Purpose::Turn {
             self.next_purpose = purpose;
         }
     }
@@ -481,13 +504,13 @@ impl Account {
     /// look, and when the file now belongs to another account.
     fn take_in(&mut self, credential: Credential, turn: &mut Turn) -> bool {
         let first = self.credential.is_none();
-        let before = self.credential.take();
-        let was_in_trouble = self.is_in_trouble();
+        let was_in_trouble = self.is_in_trouble(turn.now);
         self.credential = Some(credential);
         let Some(login) = self.login().cloned() else { return first };
 
-        let known_before = before.as_ref().and_then(Credential::login).map(|login| login.access);
-        let is_new = known_before != Some(login.access);
+        let known = self.known.replace(login.access);
+        let is_new = known != Some(login.access);
+        let is_foreign = is_new && (known.is_some() || !first) && !self.marks.of(login.access).minted;
         if is_new {
             self.life = login.expires_at.map_or(Duration::ZERO, |at| turn.now.until(at));
         }
@@ -506,7 +529,7 @@ impl Account {
             self.forget_login();
             turn.tell(Event::Warning("the credential file now belongs to another account".to_owned()));
         }
-        if is_new && !first && !self.marks.of(login.access).minted {
+        if is_foreign {
             turn.tell(Event::CredentialsChanged);
             self.auth.lift();
             self.early = !self.usage.pause().admits(turn.now.moment) && self.usage.spend_early_probe();
@@ -514,15 +537,21 @@ impl Account {
             self.refresh_off = None;
             self.renewal_owed = false;
             self.tries = 0;
-            self.persist_gates(turn);
         }
-        // A login that had no name until now keeps what is known of it: see `restore_login`.
-        first || switched
+        // What is stored under another key is recalled before anything is stored under it: a login that had no name
+        // until now keeps what is known of it where that is harsher, see `restore_login`.
+        let recalls = first || switched;
+        if is_foreign && !recalls {
+            self.persist_gates(turn);
+        } else if is_new || switched {
+            self.persist_file(turn);
+        }
+        recalls
     }
 
     /// Whether anything but the rate is wrong: then a new token is worth a request at once.
-    fn is_in_trouble(&self) -> bool {
-        let fine = matches!(self.state, AccountState::Starting | AccountState::Ok | AccountState::Throttled);
+    fn is_in_trouble(&self, now: Now) -> bool {
+        let fine = matches!(self.words(now).state, AccountState::Starting | AccountState::Ok | AccountState::Throttled);
         !fine || self.auth.pause().failures() > 0
     }
 
@@ -544,6 +573,9 @@ impl Account {
         let first = Deadline::after(turn.now.moment, spread);
         self.next_poll = Some(self.next_poll.map_or(first, |stored| if fresh { stored.later(first) } else { stored }));
         self.hold_back();
+        if !fresh {
+            self.persist_login(true, turn);
+        }
         self.decide(turn);
     }
 
@@ -551,11 +583,8 @@ impl Account {
         let redraw = rules.interval != self.rules.interval || rules.jitter != self.rules.jitter;
         self.rules = rules;
         self.refresh_off = None;
-        if let (true, Some(asked)) = (redraw, self.asked) {
-            let began = Moment::from_millis(asked.at.as_millis()) - asked.length;
-            let wait = jittered(self.pace.interval(self.rules.interval), self.rules.jitter, turn.dice);
-            self.next_poll = Some(Deadline::after(began, wait));
-            self.hold_back();
+        if redraw && self.asked.is_some() {
+            self.draw_next_poll(turn);
             self.persist_login(false, turn);
         }
         self.tick = turn.now.moment;
@@ -574,6 +603,10 @@ impl Account {
             return;
         }
         let now = turn.now;
+        if now.moment < self.settle_until {
+            self.look_at.get_or_insert(self.settle_until);
+            return;
+        }
         self.tick = now.moment + jittered(self.rules.interval, self.rules.jitter, turn.dice);
         if self.refresh_at(now).is_some_and(|at| at <= now.moment) {
             self.renew(turn);
@@ -642,6 +675,11 @@ impl Account {
             self.exchanges.remove(0);
         }
         self.exchanges.push(exchange);
+    }
+
+    /// Whether the state can be judged: nothing is under way that is about to change it.
+    fn is_settled(&self) -> bool {
+        self.activity == Activity::Idle && !matches!(self.next_purpose, Purpose::Verdict { .. })
     }
 
     /// Whether the first look and what is stored are in: from here on commands have answers.

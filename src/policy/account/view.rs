@@ -5,22 +5,30 @@ use super::{Account, Event, Turn};
 use crate::model::{Credential, RefreshMode};
 use crate::policy::refresh;
 use crate::policy::status::{AccountState, AccountView, CredentialView, GateState, GateView};
-use crate::policy::time::{Deadline, Now, Stamp};
+use crate::policy::time::{Now, Stamp};
 
 const NOTHING: &str = "nothing to do";
 
 /// State, reason, until, action: what one look at the account says.
-struct Words {
-    state: AccountState,
+#[derive(Debug, Clone)]
+pub(super) struct Words {
+    pub(super) state: AccountState,
     reason: String,
     until: Option<Stamp>,
     action: String,
 }
 
+impl Words {
+    /// Before the first look.
+    pub(super) fn of_a_start() -> Self {
+        words(AccountState::Starting, "not looked at yet".to_owned(), None, NOTHING.to_owned())
+    }
+}
+
 impl Account {
-    /// The account as everyone sees it.
+    /// The account as everyone sees it. While something is under way, what was settled before stands.
     pub fn view(&self, now: Now) -> AccountView {
-        let mut words = self.words(now);
+        let mut words = if self.is_settled() { self.words(now) } else { self.settled.clone() };
         if let (true, Some(warning)) = (words.action == NOTHING, &self.warning) {
             words.action.clone_from(warning);
         }
@@ -39,7 +47,7 @@ impl Account {
             until: words.until,
             action: words.action,
             reading: self.reading.clone(),
-            next_poll_at: self.next_poll.filter(|_| self.can_ask(now)).map(|next| now.stamp_at(next.at)),
+            next_poll_at: self.poll_at(now).map(|at| now.stamp_at(at)),
             interval: self.interval(),
             credentials: CredentialView {
                 path: self.rules.credentials.clone(),
@@ -67,21 +75,26 @@ impl Account {
 
     /// Tells when the state has changed.
     pub(super) fn note_state(&mut self, turn: &mut Turn) {
-        let to = self.words(turn.now).state;
-        if to != self.state {
-            let from = std::mem::replace(&mut self.state, to);
+        let words = self.words(turn.now);
+        let to = words.state;
+        let from = std::mem::replace(&mut self.settled, words).state;
+        if to != from {
             self.since = turn.now.stamp;
             turn.tell(Event::StateChanged { from, to });
+            if to == AccountState::Dead {
+                turn.tell(Event::AccountDead);
+            }
         }
     }
 
-    fn words(&self, now: Now) -> Words {
+    /// What is to be said at this moment.
+    pub(super) fn words(&self, now: Now) -> Words {
         if self.paused {
             let resume = format!("`quotad resume {}` when you want it back", self.rules.name);
             return words(AccountState::Paused, "paused by you".to_owned(), None, resume);
         }
         match &self.credential {
-            None => words(AccountState::Starting, "not looked at yet".to_owned(), None, NOTHING.to_owned()),
+            None => Words::of_a_start(),
             Some(Credential::Login(_)) => self.words_for_login(now),
             Some(Credential::Unreadable(why)) => {
                 let action = format!("repair {} or {}", self.rules.credentials, self.log_in());
@@ -108,7 +121,7 @@ impl Account {
             return words(AccountState::Dead, reason, None, self.log_in());
         }
         let mark = self.refresh_mark();
-        if self.rules.refresh.mode != RefreshMode::Never && mark.is_used_up() {
+        if self.rules.refresh.mode != RefreshMode::Never && mark.is_used_up() && !self.is_judging() {
             let said = mark.dead.as_deref().unwrap_or("it was exchanged for another");
             let rest = match login.expires_at {
                 Some(at) if !expired => format!("; readings go on until the access token expires ({})", clock(at)),
@@ -122,16 +135,20 @@ impl Account {
             let reason = format!("the token lacks the scope {scope}");
             return words(AccountState::NoPermission, reason, None, self.log_in());
         }
-        let until = |deadline: Option<Deadline>| deadline.map(|deadline| now.stamp_at(deadline.at));
+        let until = self.next_request(now);
         if let Some(setback) = self.setback.as_ref().filter(|setback| setback.kind == SetbackKind::NoPermission) {
             let action = format!("check the plan and its permissions, or {}", self.log_in());
-            return words(AccountState::NoPermission, setback.said.clone(), until(self.next_poll), action);
+            return words(AccountState::NoPermission, setback.said.clone(), until, action);
         }
-        if self.auth.pause().is_open() {
+        // Where nothing will be sent with an expired token, no probe ends the pause: its owner does.
+        if self.auth.pause().is_open() && until.is_some() {
             let said = self.setback.as_ref().map_or("the token was refused", |setback| setback.said.as_str());
-            let reason = format!("the login was refused {} times in a row: {said}", self.auth.pause().failures());
+            let reason = match self.auth.pause().failures() {
+                0 => "what was known of this login was lost, so it begins as after a refusal".to_owned(),
+                failures => format!("the login was refused {failures} times in a row: {said}"),
+            };
             let action = format!("nothing yet; if it stays so, {}", self.log_in());
-            return words(AccountState::AuthPaused, reason, until(self.auth.pause().until()), action);
+            return words(AccountState::AuthPaused, reason, until, action);
         }
         if expired {
             return self.words_for_expired(now);
@@ -142,7 +159,7 @@ impl Account {
                 None => "no Retry-After".to_owned(),
             };
             let reason = format!("the usage endpoint answered 429 ({advice})");
-            return words(AccountState::Throttled, reason, until(self.usage.pause().until()), NOTHING.to_owned());
+            return words(AccountState::Throttled, reason, until, NOTHING.to_owned());
         }
         match &self.setback {
             Some(setback) => {
@@ -150,21 +167,30 @@ impl Account {
                     SetbackKind::Offline => AccountState::Offline,
                     _ => AccountState::Failing,
                 };
-                words(state, setback.said.clone(), until(self.next_poll), NOTHING.to_owned())
+                words(state, setback.said.clone(), until, NOTHING.to_owned())
             }
             None if self.answered => {
                 words(AccountState::Ok, "the last request was answered".to_owned(), None, NOTHING.to_owned())
             }
-            None => {
-                words(AccountState::Starting, "nothing asked yet".to_owned(), until(self.next_poll), NOTHING.to_owned())
-            }
+            None => words(AccountState::Starting, "nothing asked yet".to_owned(), until, NOTHING.to_owned()),
         }
+    }
+
+    /// When the next request leaves, to either endpoint; `None` when none is planned.
+    fn next_request(&self, now: Now) -> Option<Stamp> {
+        let at = self.poll_at(now).or_else(|| self.refresh_at(now))?;
+        Some(now.stamp_at(at.max(now.moment)))
     }
 
     /// The access token has expired: who makes a new one, and when.
     fn words_for_expired(&self, now: Now) -> Words {
         let gate = self.token.pause();
-        let next = self.refresh_at(now).map(|at| now.stamp_at(at));
+        let next = self.refresh_at(now).map(|at| now.stamp_at(at.max(now.moment)));
+        if self.is_judging() {
+            let reason = "the access token has expired and is being refreshed".to_owned();
+            let until = self.look_at.map(|at| now.stamp_at(at));
+            return words(AccountState::Waiting, reason, until, NOTHING.to_owned());
+        }
         if self.rules.refresh.mode == RefreshMode::Never {
             let reason = "the access token has expired; its owner refreshes it at its next use".to_owned();
             let action = "nothing to do; using the vendor's CLI brings fresh numbers".to_owned();

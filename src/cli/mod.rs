@@ -5,8 +5,10 @@
 
 mod check;
 mod command;
+mod completions;
 mod demo;
 mod explain;
+mod man;
 mod once;
 mod page;
 mod run;
@@ -55,6 +57,10 @@ enum Verb {
     Poll(command::Ask),
     /// Validate the config file
     Check(check::Check),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Completions),
+    /// Print the manual, or write all its pages into a directory
+    Man(man::Man),
 }
 
 impl Cli {
@@ -74,6 +80,8 @@ impl Cli {
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
             Verb::Check(verb) => verb.run(config),
+            Verb::Completions(verb) => verb.run(),
+            Verb::Man(verb) => verb.run(),
         }
     }
 }
@@ -216,6 +224,9 @@ mod tests {
             "resume personal --socket s --config c",
             "poll personal --socket s --config c",
             "check --config c",
+            "completions bash",
+            "man",
+            "man d",
         ] {
             Cli::try_parse_from(["quotad"].into_iter().chain(line.split(' ')))
                 .unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -8,6 +8,7 @@ mod accounts;
 mod check;
 mod complaint;
 mod raw;
+pub mod reference;
 mod value;
 
 use std::collections::BTreeMap;

@@ -8,4 +8,5 @@ mod docs;
 mod faults;
 mod hostile;
 mod kill;
+mod secrets;
 mod support;

@@ -6,6 +6,7 @@
 //! is what survives a restart.
 
 mod command;
+mod login_end;
 mod poll;
 mod record;
 mod renewal;
@@ -16,6 +17,7 @@ use std::time::Duration;
 pub use command::{Answer, Command, Verdict};
 pub use record::{FileRecord, LoginRecord, Record};
 
+use self::login_end::Foretold;
 use self::poll::{Poll, Setback};
 use self::view::Words;
 use super::auth::{AuthPause, AuthRules};
@@ -172,6 +174,11 @@ pub enum Event {
     LostRace,
     /// This login was refused for good; the view says the rest.
     AccountDead,
+    /// The login ends within so many days.
+    LoginEnding {
+        /// 7, 3 or 1.
+        days: u32,
+    },
     /// Something a person should know; the phrase says what.
     Warning(String),
 }
@@ -315,6 +322,8 @@ pub struct Account {
     /// The next look that counts among them is due then.
     doubted_until: Option<Moment>,
     warning: Option<String>,
+    /// What was said of the login's end.
+    foretold: Option<Foretold>,
     /// The slow look at a file that nothing is asked with.
     tick: Moment,
     settle_until: Moment,
@@ -372,6 +381,7 @@ impl Account {
             doubts: 0,
             doubted_until: None,
             warning: None,
+            foretold: restored.foretold,
             tick: now.moment,
             settle_until: now.moment,
             settled: Words::of_a_start(),
@@ -396,6 +406,7 @@ impl Account {
         }
         if self.is_settled() {
             self.note_state(&mut turn);
+            self.foretell_end(&mut turn);
         }
         turn.actions
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::login_end::Foretold;
 use super::poll::Setback;
 use super::{Account, Action, Turn};
 use crate::model::{Fingerprint, Reading};
@@ -65,6 +66,7 @@ pub struct FileRecord {
     minted_at: Option<SavedDeadline>,
     lost_races: Vec<Stamp>,
     never_until: Option<SavedDeadline>,
+    foretold: Option<Foretold>,
 }
 
 /// A [`FileRecord`] brought back.
@@ -77,6 +79,7 @@ pub(super) struct File {
     pub(super) minted_at: Option<Deadline>,
     pub(super) lost_races: Vec<Stamp>,
     pub(super) never_until: Option<Deadline>,
+    pub(super) foretold: Option<Foretold>,
 }
 
 impl FileRecord {
@@ -90,6 +93,7 @@ impl FileRecord {
             minted_at: self.minted_at.map(|saved| saved.restore(now, boot)),
             lost_races: self.lost_races,
             never_until: self.never_until.map(|saved| saved.restore(now, boot)),
+            foretold: self.foretold,
         }
     }
 }
@@ -192,6 +196,7 @@ impl Account {
             minted_at: self.minted_at.map(|at| at.save(now, boot)),
             lost_races: self.lost_races.clone(),
             never_until: self.never_until.map(|at| at.save(now, boot)),
+            foretold: self.foretold,
         });
         turn.act(Action::Persist(Record::File { key: self.file_key(), record }));
     }

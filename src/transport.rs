@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(String::from_utf8(usage.body).unwrap(), starred);
         let field = SecretPlace::Field { name: "refresh_token", others: Vec::new(), encoding: TokenEncoding::Json };
         withhold_echoes(&mut token, &field, &secret);
-        assert_eq!((token.header("request-id"), token.body), (Some("withheld"), reply().body));
+        assert_eq!((token.header("request-id"), &token.body), (Some("withheld"), &reply().body));
         let mut empty = Reply { body: b"short".to_vec(), ..reply() };
         withhold_echoes(&mut empty, &SecretPlace::Bearer, &secret);
         assert_eq!(empty.body, b"short");

@@ -6,6 +6,7 @@
 mod check;
 mod command;
 mod demo;
+mod doctor;
 mod explain;
 mod once;
 mod page;
@@ -55,6 +56,8 @@ enum Verb {
     Poll(command::Ask),
     /// Validate the config file
     Check(check::Check),
+    /// Look at everything quotad depends on, and say what to do about what is wrong
+    Doctor(doctor::Doctor),
 }
 
 impl Cli {
@@ -74,6 +77,7 @@ impl Cli {
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
             Verb::Check(verb) => verb.run(config),
+            Verb::Doctor(verb) => verb.run(config),
         }
     }
 }

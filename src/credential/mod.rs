@@ -2,12 +2,13 @@
 //!
 //! Owns reading a vendor's file without believing half of one ([`file`]), editing it without touching what is not
 //! ours ([`edit`]), keeping a granted successor until it lies in its place ([`successor`]), performing the steps of a
-//! rotation ([`owner`]), noticing that a file changed ([`watch`]), and the vendor's own lock protocol
+//! rotation ([`owner`]), saying how a file lies ([`inspect`]), noticing that a file changed ([`watch`]), and the vendor's own lock protocol
 //! ([`vendor_lock`]). Never decides: whether a token may be used or exchanged is `policy`'s to say. Secrets leave it
 //! as [`secret::Tokens`] or for `transport` only; everyone else sees fingerprints.
 
 pub mod edit;
 pub mod file;
+pub mod inspect;
 pub mod owner;
 pub mod secret;
 pub mod successor;

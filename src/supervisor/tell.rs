@@ -57,7 +57,8 @@ pub(super) fn log(view: &AccountView, event: &Event) {
             tracing::warn!(event = "account-dead", account, provider, reason, "{account}: {reason}; {action}");
         }
         Event::LoginEnding { days } => {
-            let (until, action) = (view.credentials.login_ends_at.map(second).unwrap_or_default(), view.action.as_str());
+            let (until, action) =
+                (view.credentials.login_ends_at.map(second).unwrap_or_default(), view.action.as_str());
             tracing::warn!(
                 event = "login-ending",
                 account,

@@ -5,6 +5,7 @@
 mod architecture;
 mod daemon;
 mod docs;
+mod doctor;
 mod faults;
 mod hostile;
 mod kill;

@@ -58,13 +58,13 @@ const SCENES: [Scene; 5] = [
         script: |house| {
             let tokens = house.log_in("own", HOUR);
             let usage = house.vendor.usage();
-            usage.next(named_like(&tokens)).next(echo(403, &tokens, &json!({"type": "permission_error"})));
-            usage.next(echo(500, &tokens, &json!(null))).next(bare(&tokens));
-            usage.always(echo(429, &tokens, &json!({"type": "rate_limit_error"})));
+            usage.next(named_like(&tokens)).next(echo(500, &tokens, &json!(null))).next(bare(&tokens));
+            usage.next(echo(429, &tokens, &json!({"type": "rate_limit_error"})));
+            usage.always(echo(403, &tokens, &json!({"type": "permission_error"})));
             tokens
         },
         over: (5, 0),
-        said: "gate-cooling",
+        said: "to=\"no-permission\"",
     },
     Scene {
         name: "a refresh that is refused for good",
@@ -118,7 +118,8 @@ fn bare(tokens: &Tokens) -> Answer {
 fn named_like(tokens: &Tokens) -> Answer {
     let name = &tokens.access;
     let window = json!({"utilization": 41.0, "resets_at": null});
-    let limit = json!({"kind": name, "group": name, "percent": 41, "scope": {"model": {"id": name, "display_name": name}}});
+    let limit =
+        json!({"kind": name, "group": name, "percent": 41, "scope": {"model": {"id": name, "display_name": name}}});
     let mut body = json!({"five_hour": window, "limits": [limit]});
     body[name] = window;
     Answer::Status { code: 200, headers: Vec::new(), body: body.to_string() }

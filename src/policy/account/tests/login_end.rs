@@ -8,7 +8,7 @@ fn ending_in(days: u64) -> World {
     let mut world = World::new(vendors_file());
     let end = world.now().stamp.checked_add(ms(days * DAY + 30 * MIN)).unwrap();
     let login = Login { login_ends_at: Some(end), ..world.login(1, 30 * DAY) };
-    world.file = crate::model::Credential::Login(login);
+    world.file = Credential::Login(login);
     world
 }
 
@@ -64,7 +64,7 @@ fn within_seven_days_the_action_names_the_day_unless_something_else_needs_doing(
     world.run(DAY);
     let action = world.view().action;
     assert!(action.starts_with("log in again before 20") && action.ends_with(": claude /login"), "{action}");
-    world.file = crate::model::Credential::SignedOut;
+    world.file = Credential::SignedOut;
     world.feed(Input::Touched);
     world.run(HOUR);
     assert_eq!(world.view().action, "log in again: claude /login");

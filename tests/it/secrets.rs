@@ -41,7 +41,7 @@ struct Scene {
     said: &'static str,
 }
 
-const SCENES: [Scene; 5] = [
+const SCENES: [Scene; 6] = [
     Scene { name: "a refresh", script: |house| house.log_in_expired("own"), over: (2, 1), said: "refresh-done" },
     Scene {
         name: "a token that is rejected, refreshed and rejected again",
@@ -58,12 +58,21 @@ const SCENES: [Scene; 5] = [
         script: |house| {
             let tokens = house.log_in("own", HOUR);
             let usage = house.vendor.usage();
-            usage.next(named_like(&tokens)).next(echo(500, &tokens, &json!(null))).next(bare(&tokens));
-            usage.next(echo(429, &tokens, &json!({"type": "rate_limit_error"})));
-            usage.always(echo(403, &tokens, &json!({"type": "permission_error"})));
+            usage.next(named_like(&tokens)).next(echo(500, &tokens, &json!(null)));
+            usage.next(echo(429, &tokens, &json!({"type": "rate_limit_error"}))).always(bare(&tokens));
             tokens
         },
-        over: (5, 0),
+        over: (4, 0),
+        said: "outcome=\"garbage\"",
+    },
+    Scene {
+        name: "a refusal for want of permission that repeats the token",
+        script: |house| {
+            let tokens = house.log_in("own", HOUR);
+            house.vendor.usage().always(echo(403, &tokens, &json!({"type": "permission_error"})));
+            tokens
+        },
+        over: (1, 0),
         said: "to=\"no-permission\"",
     },
     Scene {

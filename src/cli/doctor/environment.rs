@@ -114,13 +114,12 @@ fn difference(name: &str, role: Role, shell: &Variables) -> Finding {
         Role::Certificates if name == "SSL_CERT_FILE" => Some(format!("ca-file = {}", toml(value))),
         Role::Exception | Role::Certificates | Role::Place => None,
     };
-    let remedy = match setting {
-        Some(setting) => format!("write it into the config:\n{}", typed(&["[network]", &setting])),
-        None => {
-            let import = format!("systemctl --user import-environment {name}");
-            let lasting = "hand it to the manager, and for good through a file in ~/.config/environment.d/:";
-            format!("{lasting}\n{}", typed(&[&import, restart]))
-        }
+    let remedy = if let Some(setting) = setting {
+        format!("write it into the config:\n{}", typed(&["[network]", &setting]))
+    } else {
+        let import = format!("systemctl --user import-environment {name}");
+        let lasting = "hand it to the manager, and for good through a file in ~/.config/environment.d/:";
+        format!("{lasting}\n{}", typed(&[&import, restart]))
     };
     Finding::warn(what, remedy)
 }

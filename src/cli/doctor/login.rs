@@ -51,7 +51,7 @@ impl Facts {
 /// Every finding about one account.
 pub(super) fn findings(facts: &Facts, page: &Page) -> Vec<Finding> {
     let mut findings = Vec::new();
-    match &facts.seen.place {
+    match facts.seen.place {
         Some(place) => findings.extend(on_disk(facts, place)),
         None if facts.seen.credential == Credential::Absent => {
             let what = format!("there is no credential file {}", facts.path.display());
@@ -75,7 +75,7 @@ pub(super) fn findings(facts: &Facts, page: &Page) -> Vec<Finding> {
 }
 
 /// Mode, owner, the way there, and the file system.
-fn on_disk(facts: &Facts, place: &Place) -> Vec<Finding> {
+fn on_disk(facts: &Facts, place: Place) -> Vec<Finding> {
     let (shown, path) = (facts.path.display(), quoted(&facts.path));
     let mut findings = Vec::new();
     if !place.is_own {

@@ -214,7 +214,7 @@ fn no_piece_of_a_token_is_in_any_event_of_any_crate_or_in_a_panic() {
         fs::write(house.path("stop"), "").unwrap();
         talker.wait().unwrap();
         let recorded = text(&recorded);
-        assert!(recorded.contains("TRACE"), "{}: everything was recorded:\n{recorded}", scene.name);
+        assert!(recorded.contains("TRACE hyper_util"), "{}: everything was recorded:\n{recorded}", scene.name);
         assert!(recorded.contains("quotad ran into a bug"), "{}: it panicked:\n{recorded}", scene.name);
         Search::new(&tokens).assert_clean(&format!("{}: what was recorded", scene.name), recorded.as_bytes());
         assert_state_is_clean(&house, &Search::new(&tokens), scene.name);

@@ -8,7 +8,7 @@ use crate::cli::page::Page;
 use crate::config::Account;
 use crate::control::wire;
 use crate::credential::inspect::{self, Inspection, Place};
-use crate::credential::vendor_lock::LockState;
+use crate::credential::vendor_lock::{LockState, Standing};
 use crate::model::{Credential, CredentialOwner, Login, RefreshMode};
 use crate::paths::Paths;
 use crate::{provider, supervisor};
@@ -115,10 +115,13 @@ fn locks(facts: &Facts) -> Vec<Finding> {
     if facts.owner == CredentialOwner::Vendor && facts.seen.locks.is_empty() {
         return vec![Finding::ok("no lock of the vendor's CLI is held or left behind")];
     }
-    let finding = |lock: &crate::credential::vendor_lock::Standing| match lock.state {
+    let finding = |lock: &Standing| match lock.state {
         LockState::Free | LockState::Fresh(_) => Finding::ok(lock.to_string()),
-        LockState::Stale(_) | LockState::Future(_) | LockState::Poisoned(_) => {
-            Finding::from_sentence(Level::Warn, &lock.to_string())
+        LockState::Poisoned(_) => Finding::from_sentence(Level::Warn, &lock.to_string()),
+        LockState::Stale(_) | LockState::Future(_) => {
+            let remove = typed(&[&format!("rmdir {}", quoted(&lock.path))]);
+            let remedy = format!("if no vendor CLI is running, remove it:\n{remove}");
+            Finding { remedy, ..Finding::from_sentence(Level::Warn, &lock.to_string()) }
         }
     };
     facts.seen.locks.iter().map(finding).collect()
@@ -215,7 +218,7 @@ mod tests {
     use super::*;
 
     use crate::control::wire::sample;
-    use crate::credential::vendor_lock::Standing;
+
     use crate::model::Fingerprint;
     use crate::policy::time::Stamp;
 
@@ -338,7 +341,7 @@ mod tests {
             facts
         };
         let minutes = std::time::Duration::from_mins;
-        assert_found(&lock(LockState::Stale(minutes(9))), Level::Warn, "left behind 540 s", "rmdir /h/.claude");
+        assert_found(&lock(LockState::Stale(minutes(9))), Level::Warn, "left behind 540 s", "\n rmdir /h/.claude");
         assert_found(&lock(LockState::Future(minutes(9))), Level::Warn, "in the future", "rmdir /h/.claude");
         assert_found(&lock(LockState::Poisoned("is not empty")), Level::Warn, "is not empty", "move it away");
         assert!(trouble(&lock(LockState::Fresh(minutes(0)))).is_empty());

@@ -154,10 +154,11 @@ fn sandbox(code: i32, is_wanted: bool) -> Finding {
 
 fn sandbox_remedy() -> String {
     let lines = [
-        "d=~/.config/systemd/user/quotad.service.d; mkdir -p $d",
-        "printf '%s\\n' '[Service]' PrivateUsers=no CapabilityBoundingSet=~ \\",
+        "d=~/.config/systemd/user/quotad.service.d; mkdir -p \"$d\"",
+        // Unquoted, bash would take the tilde for the home directory.
+        "printf '%s\\n' '[Service]' PrivateUsers=no 'CapabilityBoundingSet=~' \\",
         "  PrivateDevices=no ProtectKernelModules=no ProtectKernelLogs=no \\",
-        "  ProtectClock=no > $d/relaxed.conf",
+        "  ProtectClock=no > \"$d/relaxed.conf\"",
         "systemctl --user daemon-reload",
         "systemctl --user restart quotad",
     ];
@@ -272,7 +273,7 @@ mod tests {
             (failed("217"), Level::Fail, "PrivateUsers=no"),
             (failed("1"), Level::Fail, " journalctl --user -u quotad"),
             (with("Reload=no", "Reload=yes"), Level::Warn, " systemctl --user daemon-reload"),
-            (Facts { trial: Some(217), ..machine(UNIT) }, Level::Fail, "PrivateUsers=no CapabilityBoundingSet=~"),
+            (Facts { trial: Some(217), ..machine(UNIT) }, Level::Fail, "PrivateUsers=no 'CapabilityBoundingSet=~'"),
             (Facts { lingers: Some(false), ..machine(UNIT) }, Level::Warn, " loginctl enable-linger"),
             (Facts { journal_kept: Some(false), ..machine(UNIT) }, Level::Warn, " sudo journalctl --flush"),
             (Facts { synchronised: Some(false), ..machine(UNIT) }, Level::Warn, " sudo timedatectl set-ntp true"),
@@ -284,6 +285,26 @@ mod tests {
         }
         let unset = findings(&machine(UNIT), Stamp::UNIX_EPOCH);
         assert!(unset.iter().any(|finding| finding.level == Level::Fail && finding.what.contains("never set")));
+    }
+
+    #[test]
+    fn the_drop_in_that_relaxes_the_sandbox_is_written_by_the_lines_as_they_are_typed() {
+        let remedy = sandbox_remedy();
+        let typed = remedy.lines().filter_map(|line| line.strip_prefix(' '));
+        let script = typed.take_while(|line| !line.starts_with("systemctl")).collect::<Vec<_>>().join("\n");
+        for shell in ["sh", "bash"] {
+            let home = tempfile::tempdir().unwrap();
+            let run = std::process::Command::new(shell).args(["-c", &script]).env("HOME", home.path()).status();
+            // Not every machine has bash.
+            let Ok(status) = run else { continue };
+            assert!(status.success(), "{shell}: {script}");
+            let written = home.path().join(".config/systemd/user/quotad.service.d/relaxed.conf");
+            assert_eq!(
+                fs::read_to_string(written).unwrap(),
+                "[Service]\nPrivateUsers=no\nCapabilityBoundingSet=~\nPrivateDevices=no\nProtectKernelModules=no\n\
+                 ProtectKernelLogs=no\nProtectClock=no\n"
+            );
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! set aside, never deleted, and the daemon starts in the cautious state; a file of a newer quotad is refused.
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -231,6 +232,48 @@ impl State {
     }
 }
 
+/// What is known of a state directory's `state.db` without opening it for work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Examined {
+    /// There is none yet.
+    Absent,
+    /// It can be read.
+    Sound,
+    /// A newer quotad wrote it; its version.
+    Newer(i64),
+    /// It cannot be read: the next start would set it aside.
+    Damaged,
+}
+
+/// Examines a copy of `state.db`: the file itself is neither locked nor written, so a running daemon notices nothing.
+///
+/// # Errors
+/// The copy cannot be made.
+pub fn examine(dir: &Path) -> Result<Examined, DiskError> {
+    let mut examined = Examined::Absent;
+    // A daemon may write between the two copies; what is truly damaged is so each time.
+    for _ in 0..3 {
+        let apart = tempfile::tempdir().map_err(DiskError::on("make a directory in", &std::env::temp_dir()))?;
+        let copy = |name: &str| match std::fs::copy(dir.join(name), apart.path().join(name)) {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => Err(DiskError::on("read", &dir.join(name))(cause)),
+            _ => Ok(()),
+        };
+        // In this order, what the log repeats is at worst in the database already.
+        copy("state.db-wal")?;
+        copy("state.db")?;
+        examined = match open_existing(&apart.path().join("state.db")) {
+            Ok(Some(_)) => Examined::Sound,
+            Ok(None) => Examined::Absent,
+            Err(Unreadable::Newer(version)) => Examined::Newer(version),
+            Err(Unreadable::Damaged) => Examined::Damaged,
+        };
+        if examined != Examined::Damaged {
+            break;
+        }
+    }
+    Ok(examined)
+}
+
 enum Unreadable {
     Newer(i64),
     Damaged,
@@ -403,6 +446,24 @@ mod tests {
         let error = State::open(dir.path()).unwrap_err();
         assert!(error.to_string().contains("written by a newer quotad (version 2, this one knows 1)"), "{error}");
         assert!(std::fs::read(&path).unwrap() == before, "it was touched");
+    }
+
+    #[test]
+    fn an_examination_tells_how_the_file_is_and_touches_nothing_also_while_it_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(examine(dir.path()).unwrap(), Examined::Absent);
+        let state = State::open(dir.path()).unwrap();
+        state.store(&Record::Mark(mark("x").0, mark("x").1)).unwrap();
+        let bytes = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+        let before = ["state.db", "state.db-wal", "state.db-shm"].map(bytes);
+        assert_eq!(examine(dir.path()).unwrap(), Examined::Sound);
+        assert_eq!(["state.db", "state.db-wal", "state.db-shm"].map(bytes), before);
+        state.db.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        assert_eq!(examine(dir.path()).unwrap(), Examined::Newer(VERSION + 1));
+        drop(state);
+        std::fs::write(dir.path().join("state.db"), "not a database".repeat(100)).unwrap();
+        assert_eq!(examine(dir.path()).unwrap(), Examined::Damaged);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is set aside");
     }
 
     #[test]

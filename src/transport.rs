@@ -1,9 +1,11 @@
 //! The one HTTP client: a [`Request`] and a secret in, a whole [`Reply`] or the way it failed out.
 //!
 //! Owns connections, TLS, proxies, deadlines and the size cap, and is one of the two places where a secret is
-//! exposed. Never retries, never follows a redirect, never keeps a connection: the policy retries, a token must not
-//! leave for another host, and only on a fresh connection does a connect error prove that nothing was sent.
+//! exposed. Never lets an answer repeat it. Never retries, never follows a redirect, never keeps a connection: the
+//! policy retries, a token must not leave for another host, and only on a fresh connection does a connect error prove
+//! that nothing was sent.
 
+use std::collections::HashSet;
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -96,6 +98,14 @@ impl Transport {
     /// # Errors
     /// [`Broken`], which tells what was certainly not sent from what may have been.
     pub async fn send(&self, request: &Request, secret: &SecretString, deadline: Duration) -> Result<Reply, Broken> {
+        let mut answer = self.exchange(request, secret, deadline).await;
+        if let Ok(reply) | Err(Broken::Cut(Some(reply))) = &mut answer {
+            withhold_echoes(reply, &request.secret, secret);
+        }
+        answer
+    }
+
+    async fn exchange(&self, request: &Request, secret: &SecretString, deadline: Duration) -> Result<Reply, Broken> {
         let client = self.client(is_loopback(&request.url)).map_err(|_| Broken::Unsendable)?;
         let mut builder = match request.method {
             Method::Get => client.get(&request.url),
@@ -197,6 +207,28 @@ fn write_body<'a>(
     }
 }
 
+/// So much of a secret, found in an answer, is an echo of it.
+const ECHO: usize = 12;
+
+/// Stars out what the server repeats of the secret: headers and names from the body are shown by `explain` and
+/// `status`. The body of a token answer stays as it is, since it may rightly grant the same refresh token again; none
+/// of its text is shown anywhere.
+fn withhold_echoes(reply: &mut Reply, place: &SecretPlace, secret: &SecretString) {
+    let pieces: HashSet<&[u8]> = secret.expose_secret().as_bytes().windows(ECHO).collect();
+    for (_, value) in &mut reply.headers {
+        if value.as_bytes().windows(ECHO).any(|piece| pieces.contains(piece)) {
+            "withheld".clone_into(value);
+        }
+    }
+    if *place == SecretPlace::Bearer {
+        let is_echo = |at: &usize| pieces.contains(&reply.body[*at..*at + ECHO]);
+        let echoes: Vec<usize> = (0..(reply.body.len() + 1).saturating_sub(ECHO)).filter(is_echo).collect();
+        for at in echoes {
+            reply.body[at..at + ECHO].fill(b'*');
+        }
+    }
+}
+
 /// What an error says about where the request was when it failed.
 fn classify(error: &reqwest::Error) -> Broken {
     if error.is_builder() {
@@ -238,6 +270,27 @@ mod tests {
             write_body(fields(), TokenEncoding::Json).1,
             r#"{"grant_type":"refresh_token","refresh_token":"a+b&c=\"d\""}"#
         );
+    }
+
+    #[test]
+    fn what_a_server_repeats_of_a_secret_is_withheld_and_nothing_else() {
+        let secret = SecretString::from("sk-ant-oat01-FAKE-0123456789abcdef");
+        let reply = || Reply {
+            status: 200,
+            headers: vec![("request-id".into(), "req_FAKE-0123456789".into()), ("retry-after".into(), "990".into())],
+            body: br#"{"limits":[{"kind":"sk-ant-oat01-FAKE-0123456789abcdef","percent":41}]}"#.to_vec(),
+        };
+        let (mut usage, mut token) = (reply(), reply());
+        withhold_echoes(&mut usage, &SecretPlace::Bearer, &secret);
+        assert_eq!(usage.headers, [("request-id".into(), "withheld".into()), ("retry-after".into(), "990".into())]);
+        let starred = format!(r#"{{"limits":[{{"kind":"{}","percent":41}}]}}"#, "*".repeat(34));
+        assert_eq!(String::from_utf8(usage.body).unwrap(), starred);
+        let field = SecretPlace::Field { name: "refresh_token", others: Vec::new(), encoding: TokenEncoding::Json };
+        withhold_echoes(&mut token, &field, &secret);
+        assert_eq!((token.header("request-id"), &token.body), (Some("withheld"), &reply().body));
+        let mut empty = Reply { body: b"short".to_vec(), ..reply() };
+        withhold_echoes(&mut empty, &SecretPlace::Bearer, &secret);
+        assert_eq!(empty.body, b"short");
     }
 
     #[test]

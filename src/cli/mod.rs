@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod man;
 mod once;
@@ -61,6 +62,8 @@ enum Verb {
     Completions(completions::Completions),
     /// Print the manual, or write all its pages into a directory
     Man(man::Man),
+    /// Look at everything quotad depends on, and say what to do about what is wrong
+    Doctor(doctor::Doctor),
 }
 
 impl Cli {
@@ -82,6 +85,7 @@ impl Cli {
             Verb::Check(verb) => verb.run(config),
             Verb::Completions(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
+            Verb::Doctor(verb) => verb.run(config),
         }
     }
 }

@@ -56,6 +56,11 @@ impl Page {
         Self { now, ..self }
     }
 
+    /// As of when the page is written.
+    pub(super) fn now(&self) -> Stamp {
+        self.now
+    }
+
     /// A moment of local time, as short as it stays clear: `14:32`, `Fri 14:32`, `24 Dec`, `24 Dec 2027`.
     pub(super) fn clock(&self, at: Stamp) -> String {
         let (now, then) = (self.now.to_zoned(self.zone.clone()), at.to_zoned(self.zone.clone()));

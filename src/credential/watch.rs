@@ -274,7 +274,7 @@ fn is_mere_reading(kind: EventKind) -> bool {
 
 /// Every place at which a change can make `path` lead to something else, as a directory and the name in it: each
 /// symlink on the way, then the file itself or, short of it, the first thing that is missing.
-fn trail(path: &Path) -> Vec<(PathBuf, OsString)> {
+pub(super) fn trail(path: &Path) -> Vec<(PathBuf, OsString)> {
     let mut places = Vec::new();
     let mut here = PathBuf::from("/");
     let mut ahead: Vec<Step> = steps(path).collect();

@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use self::handle::{Ask, Handle, Snapshot, Traffic};
 use self::roster::Held;
+pub use self::roster::login_command;
 use crate::clock::{self, Chance, Clock, Timer};
 use crate::config::{Config, Loaded};
 use crate::credential::secret::FingerprintKey;

@@ -226,7 +226,7 @@ fn candidates(paths: &Paths) -> Vec<(AccountName, ProviderId, PathBuf)> {
 }
 
 /// The vendor's command, with the relocation that makes it log in to this very file.
-fn login_command(command: &str, account: &config::Account, paths: &Paths) -> String {
+pub fn login_command(command: &str, account: &config::Account, paths: &Paths) -> String {
     let default = paths.vendor_stores();
     match account.credentials.parent() {
         Some(dir) if !default.contains(&account.credentials) => {

@@ -56,6 +56,20 @@ pub(super) fn log(view: &AccountView, event: &Event) {
             let (reason, action) = (view.reason.as_str(), view.action.as_str());
             tracing::warn!(event = "account-dead", account, provider, reason, "{account}: {reason}; {action}");
         }
+        Event::LoginEnding { days } => {
+            let (until, action) =
+                (view.credentials.login_ends_at.map(second).unwrap_or_default(), view.action.as_str());
+            tracing::warn!(
+                event = "login-ending",
+                account,
+                provider,
+                until,
+                days,
+                action,
+                "{account}: this login ends on {until}, within {days} {}; {action}",
+                if *days == 1 { "day" } else { "days" }
+            );
+        }
         Event::Warning(reason) => {
             tracing::warn!(event = "warning", account, provider, reason, "{account}: {reason}");
         }

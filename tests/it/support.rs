@@ -116,11 +116,16 @@ impl House {
 
     /// Starts the daemon on `config.toml` and waits for its socket.
     pub(crate) fn start(&self) -> Daemon<'_> {
+        self.start_logging("debug")
+    }
+
+    /// The same with this log filter.
+    pub(crate) fn start_logging(&self, filter: &str) -> Daemon<'_> {
         let config = self.path("config.toml");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let child = self
             .quotad(&["run", "--config", config.to_str().unwrap()])
-            .env("QUOTAD_LOG", "debug")
+            .env("QUOTAD_LOG", filter)
             .stderr(log)
             .stdout(Stdio::null())
             .spawn()

@@ -156,6 +156,11 @@ pub enum Event {
     LostRace,
     /// This refresh token was refused for good.
     AccountDead,
+    /// The login ends within so many days.
+    LoginEnding {
+        /// 7, 3 or 1.
+        days: u32,
+    },
     /// Something a person should know; the phrase says what.
     Warning(String),
 }

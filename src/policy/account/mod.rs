@@ -9,6 +9,7 @@ mod command;
 mod delegation;
 mod face;
 mod look;
+mod login_end;
 mod poll;
 mod record;
 mod renewal;
@@ -21,6 +22,7 @@ pub use face::{Action, Event, GateName, Input, Look, Recalled, Rules, Unplaced};
 pub use record::{FileRecord, LoginRecord, Record};
 
 use self::delegation::Delegated;
+use self::login_end::Foretold;
 use self::poll::{Poll, Setback};
 use self::view::Words;
 use super::auth::AuthPause;
@@ -158,6 +160,8 @@ pub struct Account {
     runs: Vec<Stamp>,
     /// The command runs, or ran a moment ago.
     delegated: Option<Delegated>,
+    /// What was said of the login's end.
+    foretold: Option<Foretold>,
     /// The slow look at a file that nothing is asked with.
     tick: Moment,
     settle_until: Moment,
@@ -217,6 +221,7 @@ impl Account {
             warning: None,
             runs: restored.runs,
             delegated: None,
+            foretold: restored.foretold,
             tick: now.moment,
             settle_until: now.moment,
             settled: Words::of_a_start(),
@@ -242,6 +247,7 @@ impl Account {
         }
         if self.is_settled() {
             self.note_state(&mut turn);
+            self.foretell_end(&mut turn);
         }
         turn.actions
     }

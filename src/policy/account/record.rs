@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::login_end::Foretold;
 use super::poll::Setback;
 use super::{Account, Action, Turn};
 use crate::model::{Fingerprint, Reading};
@@ -66,6 +67,7 @@ pub struct FileRecord {
     lost_races: Vec<Stamp>,
     never_until: Option<SavedDeadline>,
     runs: Vec<Stamp>,
+    foretold: Option<Foretold>,
 }
 
 /// A [`FileRecord`] brought back.
@@ -79,6 +81,7 @@ pub(super) struct File {
     pub(super) lost_races: Vec<Stamp>,
     pub(super) never_until: Option<Deadline>,
     pub(super) runs: Vec<Stamp>,
+    pub(super) foretold: Option<Foretold>,
 }
 
 impl FileRecord {
@@ -93,6 +96,7 @@ impl FileRecord {
             lost_races: self.lost_races,
             never_until: self.never_until.map(|saved| saved.restore(now, boot)),
             runs: self.runs,
+            foretold: self.foretold,
         }
     }
 }
@@ -196,6 +200,7 @@ impl Account {
             lost_races: self.lost_races.clone(),
             never_until: self.never_until.map(|at| at.save(now, boot)),
             runs: self.runs.clone(),
+            foretold: self.foretold,
         });
         turn.act(Action::Persist(Record::File { key: self.file_key(), record }));
     }

@@ -32,6 +32,9 @@ impl Account {
         if let (true, Some(warning)) = (words.action == NOTHING, &self.warning) {
             words.action.clone_from(warning);
         }
+        if let (true, Some(action)) = (words.action.starts_with(NOTHING), self.action_before_end(now)) {
+            words.action = action;
+        }
         let login = self.login();
         AccountView {
             name: self.rules.name.clone(),
@@ -250,6 +253,6 @@ fn words(state: AccountState, reason: String, until: Option<Stamp>, action: Stri
 }
 
 /// A wall time within a sentence: UTC to the minute; readers of the JSON have the exact one beside it.
-fn clock(at: Stamp) -> String {
+pub(super) fn clock(at: Stamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }

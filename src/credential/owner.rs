@@ -28,6 +28,8 @@ use crate::transport::{Broken, Transport};
 pub struct Setup {
     /// Whose file it is.
     pub account: AccountName,
+    /// See [`Report::born`].
+    pub born: u64,
     /// The vendor.
     pub provider: ProviderId,
     /// Who writes the file, and so which locks exclude others.
@@ -38,6 +40,17 @@ pub struct Setup {
     pub deadline: Duration,
     /// Where successors are kept.
     pub state_dir: PathBuf,
+}
+
+/// Something that was performed for an account.
+#[derive(Debug)]
+pub struct Report {
+    /// Whose it is.
+    pub account: AccountName,
+    /// Which of the accounts that have borne this name: a late report must not reach its successor.
+    pub born: u64,
+    /// What it came to.
+    pub input: Input,
 }
 
 /// A handle to the actor. Dropping every handle ends it once its current step is done.
@@ -79,7 +92,7 @@ pub fn spawn(
     key: FingerprintKey,
     transport: Arc<Transport>,
     clock: Clock,
-    reports: mpsc::UnboundedSender<(AccountName, Input)>,
+    reports: mpsc::UnboundedSender<Report>,
 ) -> OwnerHandle {
     let (orders, inbox) = mpsc::unbounded_channel();
     let successors = Successor::stored_for(file.path(), &setup.state_dir);
@@ -103,11 +116,11 @@ async fn run(
     mut owner: Owner,
     transport: Arc<Transport>,
     mut inbox: mpsc::UnboundedReceiver<Order>,
-    reports: mpsc::UnboundedSender<(AccountName, Input)>,
+    reports: mpsc::UnboundedSender<Report>,
 ) {
     while let Some(order) = inbox.recv().await {
-        let account = owner.setup.account.clone();
-        let report = match order {
+        let (account, born) = (owner.setup.account.clone(), owner.setup.born);
+        let input = match order {
             Order::Lend(access, reply) => {
                 let _ = reply.send(owner.lend(access));
                 continue;
@@ -127,7 +140,7 @@ async fn run(
                 Input::Stepped(event, None)
             }
         };
-        if reports.send((account, report)).is_err() {
+        if reports.send(Report { account, born, input }).is_err() {
             return;
         }
     }

@@ -64,6 +64,8 @@ impl Owner {
         let (Some(dir), Some(real_dir)) = (self.file.path().parent(), self.real_dir()) else {
             return Event::Failed("the credential file has no directory".to_owned());
         };
+        // Whatever an earlier rotation left: against ourselves there is nothing to exclude.
+        self.exclusion = None;
         let taken = match self.setup.owner {
             CredentialOwner::Quotad => Lock::acquire(&real_dir.join(".quotad.lock"))
                 .map(Exclusion::Own)

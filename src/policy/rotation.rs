@@ -177,7 +177,7 @@ impl Rotation {
     /// Takes the result of the current step.
     pub fn on(&mut self, event: Event) -> Next {
         match (self.step, event) {
-            (Step::Lock, Event::Done) if self.placing => self.go(Step::Compare),
+            (Step::Lock, Event::Done) if self.placing => self.go(Step::StoreSuccessor),
             (Step::Lock, Event::Done) => self.go(Step::Probe),
             (Step::Lock, Event::Busy(who)) => Next::Over(End::Busy(who)),
             (Step::Lock, other) => Next::Over(End::Held(clause(other, "the lock was not to be had"))),
@@ -196,6 +196,8 @@ impl Rotation {
                 self.go(Step::StoreSuccessor)
             }
             (Step::Post, Event::Refused(refusal)) => self.finish(Step::Unlock, End::Refused(refusal)),
+            // Not even begun: the daemon stops.
+            (Step::Post, Event::Failed(why)) => self.finish(Step::Unlock, End::Held(why)),
             (Step::Post, _) => self.finish(Step::Unlock, End::Refused(Refusal::Unknown("the exchange broke off"))),
 
             // A successor that cannot be stored is still worth writing into the file.
@@ -335,7 +337,16 @@ mod tests {
         }
         assert_eq!(
             steps,
-            [Step::Lock, Step::Compare, Step::Stage, Step::Replace, Step::ReadBack, Step::Settle, Step::Unlock]
+            [
+                Step::Lock,
+                Step::StoreSuccessor,
+                Step::Compare,
+                Step::Stage,
+                Step::Replace,
+                Step::ReadBack,
+                Step::Settle,
+                Step::Unlock
+            ]
         );
     }
 }

@@ -22,6 +22,7 @@ use self::roster::Held;
 pub use self::roster::login_command;
 use crate::clock::{self, Chance, Clock, Timer};
 use crate::config::{Config, Loaded};
+use crate::credential::owner::Report;
 use crate::credential::secret::FingerprintKey;
 use crate::credential::watch::{Subject, Watch};
 use crate::logging::Logging;
@@ -37,8 +38,8 @@ use crate::transport::{Network, NetworkError, Transport};
 
 /// How long a changed config file must lie still before it is read.
 const CONFIG_DEBOUNCE: Duration = Duration::from_millis(250);
-/// How long a stop waits for a refresh in flight; longer than one token request and its file work.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How long a stop waits for a refresh in flight, beyond the deadline of its request: the file work takes time too.
+const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// How often, at most, the watches are followed anew; it rides along with other wake-ups.
 const REARM: Duration = Duration::from_mins(10);
 /// A machine that slept longer than this has to find its network again.
@@ -115,8 +116,10 @@ pub struct Supervisor {
     /// Something the user should know about the daemon itself.
     notice: Option<String>,
     traffic: Traffic,
-    reports: mpsc::UnboundedReceiver<(AccountName, Input)>,
-    report: mpsc::UnboundedSender<(AccountName, Input)>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    report: mpsc::UnboundedSender<Report>,
+    /// Accounts taken on so far.
+    births: u64,
     asks: mpsc::Receiver<Ask>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     transitions: broadcast::Sender<handle::Transition>,
@@ -124,7 +127,7 @@ pub struct Supervisor {
 
 /// Something the loop woke for.
 enum Event {
-    Report(AccountName, Box<Input>),
+    Report(Box<Report>),
     Ask(Ask),
     Changed(BTreeSet<Subject>),
     Timer,
@@ -184,6 +187,7 @@ impl Supervisor {
             traffic: Traffic::default(),
             reports,
             report,
+            births: 0,
             asks,
             snapshots,
             transitions,
@@ -196,6 +200,8 @@ impl Supervisor {
         }
         supervisor.watch_config();
         supervisor.enrol();
+        // From here on what is stored is known again.
+        supervisor.cautious = false;
         supervisor.publish(supervisor.clock.now());
         Ok((supervisor, handle))
     }
@@ -210,7 +216,7 @@ impl Supervisor {
                 biased;
                 signal = next_signal(&mut signals) => Event::Signal(signal),
                 () = &mut stop, if !self.stopping => Event::Signal(Signal::Stop),
-                Some((account, input)) = self.reports.recv() => Event::Report(account, Box::new(input)),
+                Some(report) = self.reports.recv() => Event::Report(Box::new(report)),
                 Some(ask) = self.asks.recv() => Event::Ask(ask),
                 () = self.timer.elapsed() => Event::Timer,
                 subjects = self.watch.changed() => Event::Changed(subjects),
@@ -238,7 +244,7 @@ impl Supervisor {
             }
             self.timer.set(self.schedule.next_wake());
             let event = tokio::select! {
-                Some((account, input)) = self.reports.recv() => Event::Report(account, Box::new(input)),
+                Some(report) = self.reports.recv() => Event::Report(Box::new(report)),
                 () = self.timer.elapsed() => Event::Timer,
             };
             self.take(event);
@@ -248,7 +254,12 @@ impl Supervisor {
     fn take(&mut self, event: Event) {
         self.notice_sleep();
         match event {
-            Event::Report(account, input) => self.feed(&account, *input),
+            Event::Report(report) => {
+                let Report { account, born, input } = *report;
+                if self.accounts.get(&account).is_some_and(|held| held.born == born) {
+                    self.feed(&account, input);
+                }
+            }
             Event::Ask(ask) => {
                 let answer = self.command(&ask.account, ask.command);
                 let _ = ask.answer.send(answer);
@@ -310,7 +321,8 @@ impl Supervisor {
         }
         self.stopping = true;
         service::stopping();
-        let limit = self.clock.now().moment + STOP_LIMIT * self.clock.speed();
+        let wait = self.config.refresh.request_deadline + STOP_MARGIN;
+        let limit = self.clock.now().moment + wait * self.clock.speed();
         self.schedule.set(&Wake::StopLimit, Some(limit), Duration::ZERO);
     }
 

@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::handle::Transition;
 use super::{Supervisor, tell};
 use crate::credential::delegate::Delegate;
-use crate::credential::owner::{OwnerHandle, telling_headers};
+use crate::credential::owner::{OwnerHandle, Report, telling_headers};
 use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageOutcome};
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
+use crate::policy::refresh::Mark;
 use crate::policy::rotation::{self, Step};
 use crate::provider;
 use crate::service;
@@ -52,7 +53,8 @@ impl Supervisor {
                 Action::Ask(token) => self.ask(name, token),
                 Action::Fence(fingerprint, mark) => {
                     log_step(name, Step::OpenFence);
-                    let stored = self.state.store(&Record::Mark(fingerprint, mark));
+                    let stored = self.state.store(&Record::Mark(fingerprint, mark.clone()));
+                    self.spread(name, fingerprint, &mark);
                     let event = match stored {
                         Ok(()) => rotation::Event::Done,
                         Err(error) => rotation::Event::Failed(error.to_string()),
@@ -60,7 +62,7 @@ impl Supervisor {
                     answers.push(Input::Stepped(event, None));
                 }
                 Action::Rotate(step) => answers.extend(self.rotate(name, step)),
-                Action::Run => answers.extend(self.delegate(name)),
+                Action::Run => self.delegate(name),
                 Action::Persist(record) => {
                     gates_moved |= matches!(record, Record::Login { .. });
                     self.persist(name, &record);
@@ -81,8 +83,13 @@ impl Supervisor {
     }
 
     fn recall(&self, name: &AccountName) -> Option<Input> {
-        let key = self.accounts.get(name)?.account.login_key();
-        let recalled = Recalled { login: self.state.login(&key), reading: self.state.reading(&key) };
+        let account = &self.accounts.get(name)?.account;
+        let (key, unnamed) = (account.login_key(), account.unnamed_key());
+        let recalled = Recalled {
+            unnamed: unnamed.and_then(|key| self.state.login(&key)),
+            login: self.state.login(&key),
+            reading: self.state.reading(&key),
+        };
         Some(Input::Recalled(Box::new(recalled)))
     }
 
@@ -92,7 +99,7 @@ impl Supervisor {
         if self.stopping {
             return;
         }
-        let (owner, config) = (held.owner.clone(), held.config.clone());
+        let (owner, config, born) = (held.owner.clone(), held.config.clone(), held.born);
         let (transport, clock, report) = (self.transport.clone(), self.clock.clone(), self.report.clone());
         let deadline = self.config.poll.request_deadline;
         let name = name.clone();
@@ -120,7 +127,7 @@ impl Supervisor {
                 Err(Broken::Unsendable) => failed(Failure::Garbage("the request cannot be written")),
             };
             let exchange = Exchange { at, endpoint: Endpoint::Usage, status, meaning: String::new(), headers, took };
-            let _ = report.send((name, Input::Replied(outcome, exchange)));
+            let _ = report.send(Report { account: name, born, input: Input::Replied(outcome, exchange) });
         });
     }
 
@@ -134,9 +141,10 @@ impl Supervisor {
         None
     }
 
-    /// Starts the vendor's own command. Rare, and a matter of milliseconds: it does not wait for it.
-    fn delegate(&self, name: &AccountName) -> Option<Input> {
-        let config = &self.accounts.get(name)?.config;
+    /// Starts the vendor's own command, beside the loop: a busy user manager can keep one waiting.
+    fn delegate(&self, name: &AccountName) {
+        let Some(held) = self.accounts.get(name) else { return };
+        let config = &held.config;
         let relocation = match config.credentials.parent() {
             Some(dir) if config.credentials != self.paths.home.join(".claude/.credentials.json") => {
                 vec![("CLAUDE_CONFIG_DIR".to_owned(), dir.to_owned())]
@@ -149,7 +157,10 @@ impl Supervisor {
             relocation,
             home: self.paths.home.clone(),
         };
-        Some(Input::Launched(delegate.start()))
+        let (name, born, report) = (name.clone(), held.born, self.report.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = report.send(Report { account: name, born, input: Input::Launched(delegate.start()) });
+        });
     }
 
     /// A record that cannot be stored is kept in memory, and said once.
@@ -170,9 +181,14 @@ impl Supervisor {
             }
         }
         if let Record::Mark(fingerprint, mark) = record {
-            for (_, held) in self.accounts.iter_mut().filter(|(other, _)| *other != name) {
-                held.account.learn(*fingerprint, mark.clone());
-            }
+            self.spread(name, *fingerprint, mark);
+        }
+    }
+
+    /// What is known of a token, every account knows: copies of one file hold the same.
+    fn spread(&mut self, name: &AccountName, fingerprint: Fingerprint, mark: &Mark) {
+        for (_, held) in self.accounts.iter_mut().filter(|(other, _)| *other != name) {
+            held.account.learn(fingerprint, mark.clone());
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Held {
     pub(super) account: Account,
     pub(super) owner: OwnerHandle,
     pub(super) config: config::Account,
+    /// Tells this account from another of the same name before or after it.
+    pub(super) born: u64,
     pub(super) view: Arc<AccountView>,
     /// Its view and its deadline are out of date.
     pub(super) touched: bool,
@@ -89,8 +91,11 @@ impl Supervisor {
         let rules = self.rules(&config);
         let stored = self.state.file(&Account::file_key_of(&rules));
         let account = Account::new(rules, self.boot.clone(), stored.as_ref(), self.state.marks(), self.cautious, now);
+        self.births += 1;
+        let born = self.births;
         let setup = owner::Setup {
             account: name.clone(),
+            born,
             provider: config.provider,
             owner: config.owner,
             endpoints: config.endpoints.clone(),
@@ -105,7 +110,7 @@ impl Supervisor {
         let owner = owner::spawn(setup, file, self.key.clone(), transport, clock, self.report.clone());
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials.display());
-        self.accounts.insert(name, Held { account, owner, config, view, touched: true });
+        self.accounts.insert(name, Held { account, owner, config, born, view, touched: true });
     }
 
     fn dismiss(&mut self, name: &AccountName) {

@@ -50,7 +50,9 @@ impl Account {
             Command::Resume => self.on_resume(&mut turn),
             Command::Poll => self.on_poll(&mut turn),
         };
-        self.note_state(&mut turn);
+        if self.is_settled() || self.paused {
+            self.note_state(&mut turn);
+        }
         (answer, turn.actions)
     }
 

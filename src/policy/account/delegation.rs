@@ -27,11 +27,11 @@ pub(super) struct Delegated {
 impl Account {
     /// When the command is to be run, or its effect to be judged; `None` when neither is to be.
     pub(super) fn command_at(&self, now: Now) -> Option<Moment> {
+        let login = self.login()?;
+        login.refresh?;
         if let Some(delegated) = self.delegated {
             return Some(delegated.until);
         }
-        let login = self.login()?;
-        login.refresh?;
         if self.paused || login.unsafe_because.is_some() || self.refresh_mark().is_used_up() {
             return None;
         }
@@ -45,12 +45,12 @@ impl Account {
 
     /// It is time: judge the run that was, or start one.
     pub(super) fn run_command(&mut self, turn: &mut Turn) {
+        let had_no_effect = self.delegated.take().is_some();
         let Some(token) = self.login().filter(|login| refresh::is_expired(login, turn.now)).and_then(|l| l.refresh)
         else {
             return;
         };
         let mark = self.marks.of(token);
-        let had_no_effect = self.delegated.take().is_some();
         // A run of an earlier process whose effect nobody judged is one without effect.
         if had_no_effect || (mark.posts > 0 && !self.token.pause().is_open()) {
             self.counters.refresh_failures += 1;
@@ -68,7 +68,14 @@ impl Account {
 
     pub(super) fn on_launched(&mut self, result: Result<(), String>, turn: &mut Turn) {
         if let Err(why) = result {
+            // Nothing ran, so nothing is used up.
             self.delegated = None;
+            self.runs.pop();
+            if let Some(token) = self.login().and_then(|login| login.refresh) {
+                let mark = self.marks.of(token);
+                self.mark(token, Mark { posts: mark.posts.saturating_sub(1), ..mark }, turn);
+            }
+            self.persist_file(turn);
             self.refresh_not_before = Some(turn.now.moment + self.rules.interval);
             turn.tell(Event::RefreshFailed(why.clone()));
             self.held = Some(why);

@@ -103,6 +103,8 @@ pub struct Unplaced {
 /// What is stored for a login.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Recalled {
+    /// What was stored of it while its account was not known; the harsher of both holds.
+    pub unnamed: Option<LoginRecord>,
     /// Gates, pace and deadlines.
     pub login: Option<LoginRecord>,
     /// The last good reading.

@@ -33,7 +33,8 @@ impl Account {
     }
 
     pub(super) fn on_looked(&mut self, look: Look, turn: &mut Turn) {
-        let Activity::Looking(purpose) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
+        let Activity::Looking(purpose) = self.activity.clone() else { return };
+        self.activity = Activity::Idle;
         if let Some(again) = self.doubt(look.doubt, turn.now.moment) {
             return self.look_again(again, purpose);
         }
@@ -141,13 +142,13 @@ impl Account {
     pub(super) fn on_recalled(&mut self, recalled: &Recalled, turn: &mut Turn) {
         self.activity = Activity::Idle;
         let fresh = self.next_poll.is_none();
-        if let Some(login) = &recalled.login {
+        for login in recalled.unnamed.iter().chain(&recalled.login) {
             self.restore_login(login, turn.now);
         }
         self.reading = self.reading.take().or_else(|| recalled.reading.clone());
         if self.cautious && fresh {
-            self.usage = Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice);
-            self.token = Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice);
+            self.usage = self.usage.harsher(Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice));
+            self.token = self.token.harsher(Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice));
             self.auth = AuthPause::cautious(&self.rules.auth, turn.now.moment, turn.dice);
             self.cautious = false;
             self.persist_gates(turn);

@@ -141,6 +141,8 @@ pub struct Account {
     second_try: bool,
     /// The mark of the token under rotation as it was before its fence was opened.
     unfenced: Option<Mark>,
+    /// The fence the token stood behind when its rotation began.
+    fence_at_start: Option<Stamp>,
     /// An earlier process left a fence open and nothing has been tried since.
     inherited_fence: bool,
     /// Why nothing was sent, the last time a refresh was due; for the reason shown.
@@ -210,6 +212,7 @@ impl Account {
             renewal_owed: false,
             second_try: false,
             unfenced: None,
+            fence_at_start: None,
             inherited_fence: false,
             held: None,
             lost_races: restored.lost_races,
@@ -264,6 +267,8 @@ impl Account {
         } else {
             self.poll_at(now).into_iter().chain(self.refresh_at(now)).min().or(Some(self.tick))
         };
+        // What the file is about to say is waited for: nothing else is decided on half of it.
+        let turn = turn.map(|at| self.doubted_until.map_or(at, |until| at.max(until)));
         let wake = turn.into_iter().chain(self.look_at).min()?;
         Some(wake.max(self.settle_until))
     }

@@ -122,7 +122,8 @@ impl Account {
     }
 
     pub(super) fn on_replied(&mut self, outcome: UsageOutcome, mut exchange: Exchange, turn: &mut Turn) {
-        let Activity::Asking(token) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
+        let Activity::Asking(token) = self.activity else { return };
+        self.activity = Activity::Idle;
         exchange.meaning = meaning(&outcome);
         self.note_exchange(exchange);
         match outcome {

@@ -112,6 +112,12 @@ impl Account {
         format!("{} {} {login}", self.rules.provider, self.rules.origin)
     }
 
+    /// The key of what may have been stored while the account was not known; `None` if that is the key in use.
+    pub fn unnamed_key(&self) -> Option<String> {
+        let unnamed = || format!("{} {} file:{}", self.rules.provider, self.rules.origin, self.rules.credentials);
+        self.identity.is_some().then(unnamed)
+    }
+
     /// What the auth pause belongs to: provider and credential file.
     pub fn file_key(&self) -> String {
         Self::file_key_of(&self.rules)

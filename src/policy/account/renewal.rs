@@ -10,6 +10,8 @@ use crate::policy::time::{Deadline, Moment, Now};
 
 /// An edge page on the token endpoint: at least this long (credentials.md 9.3, EDGE).
 const EDGE_WAIT: Duration = Duration::from_mins(30);
+/// A successor that waits for its place is tried again this often at least: until then the file holds a spent token.
+const PLACING: Duration = Duration::from_mins(1);
 pub(super) const DAY: Duration = Duration::from_hours(24);
 
 impl Account {
@@ -95,6 +97,7 @@ impl Account {
         if self.auth.pause().is_open() {
             self.auth.spend_refresh();
         }
+        self.fence_at_start = self.marks.of(posted).fence;
         self.begin(Rotation::of(posted), reason, turn);
     }
 
@@ -105,9 +108,8 @@ impl Account {
     }
 
     pub(super) fn on_stepped(&mut self, event: rotation::Event, exchange: Option<Exchange>, turn: &mut Turn) {
-        let Activity::Rotating(mut rotation, reason) = std::mem::replace(&mut self.activity, Activity::Idle) else {
-            return;
-        };
+        let Activity::Rotating(mut rotation, reason) = self.activity.clone() else { return };
+        self.activity = Activity::Idle;
         if let Some(exchange) = exchange {
             self.note_exchange(exchange);
         }
@@ -119,6 +121,11 @@ impl Account {
                 match step {
                     Step::OpenFence => {
                         let mark = self.marks.of(posted);
+                        if mark.fence != self.fence_at_start || mark.is_used_up() && !self.second_try {
+                            // Another account of ours holds the same token and was first.
+                            let first = "another account posts the same token".to_owned();
+                            return self.on_stepped(rotation::Event::Failed(first), None, turn);
+                        }
                         self.unfenced = Some(mark.clone());
                         let mark = Mark {
                             fence: Some(turn.now.stamp),
@@ -198,7 +205,8 @@ impl Account {
             }
             End::Unplaced(_, why) => {
                 self.on_minted(reason, turn);
-                self.refresh_not_before = Some(self.when_next_polled(turn.now));
+                let soon = turn.now.moment + self.rules.interval.min(PLACING);
+                self.refresh_not_before = Some(soon);
                 if reason != Reason::Placing {
                     turn.tell(Event::Warning(format!(
                         "the new token could not be written into the credential file: {why}; \

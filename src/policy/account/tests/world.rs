@@ -382,9 +382,12 @@ impl World {
                 }
                 Action::Recall => {
                     let key = self.account.login_key();
+                    let stored =
+                        |key: String| self.store.logins.get(&key).map(|json| serde_json::from_str(json).unwrap());
+                    let unnamed = self.account.unnamed_key().and_then(stored);
                     let login = self.store.logins.get(&key).map(|json| serde_json::from_str(json).unwrap());
                     let reading = self.store.readings.get(&key).cloned();
-                    inputs.push(Input::Recalled(Box::new(Recalled { login, reading })));
+                    inputs.push(Input::Recalled(Box::new(Recalled { unnamed, login, reading })));
                 }
                 Action::Ask(token) => {
                     let login = self.look().credential.login().cloned().expect("a login to ask with");

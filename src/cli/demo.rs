@@ -114,7 +114,7 @@ mod tests {
         }
         let words: Vec<_> = text.split_whitespace().collect();
         assert!(words.join(" ").contains("one second here is 6 minutes."), "{text}");
-        assert!(text.contains("  night-shift  asks for usage → 403: refused for good: the login\n"), "{text}");
+        assert!(text.contains("  night-shift  asks for usage → 403: refused for good: the login was\n"), "{text}");
         assert!(
             text.ends_with("\n                      token gate closed until 14:05: rung 1 of 5→10→20 min\n"),
             "{text}"

@@ -5,9 +5,11 @@
 
 mod check;
 mod command;
+mod completions;
 mod demo;
 mod doctor;
 mod explain;
+mod man;
 mod once;
 mod page;
 mod run;
@@ -58,6 +60,10 @@ enum Verb {
     Check(check::Check),
     /// Look at everything quotad depends on, and say what to do about what is wrong
     Doctor(doctor::Doctor),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Completions),
+    /// Print the manual, or write all its pages into a directory
+    Man(man::Man),
 }
 
 impl Cli {
@@ -78,6 +84,8 @@ impl Cli {
             Verb::Poll(verb) => verb.run(Command::Poll),
             Verb::Check(verb) => verb.run(config),
             Verb::Doctor(verb) => verb.run(config),
+            Verb::Completions(verb) => verb.run(),
+            Verb::Man(verb) => verb.run(),
         }
     }
 }
@@ -220,6 +228,9 @@ mod tests {
             "resume personal --socket s --config c",
             "poll personal --socket s --config c",
             "check --config c",
+            "completions bash",
+            "man",
+            "man d",
         ] {
             Cli::try_parse_from(["quotad"].into_iter().chain(line.split(' ')))
                 .unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -191,7 +191,7 @@ impl Owner {
 
     /// What the file and a waiting successor say together.
     fn take_stock(&mut self, found: Found) -> Look {
-        let Found { mut credential, doubt, mut warning, contents } = found;
+        let Found { mut credential, doubt, mut warning, in_use, contents } = found;
         let mut unplaced = None;
         self.current = contents.as_ref().map(|contents| contents.tokens.clone());
         if let (Some(contents), Credential::Login(login)) = (&contents, &credential) {
@@ -218,7 +218,7 @@ impl Owner {
                 self.current = Some(tokens);
             }
         }
-        Look { credential, doubt, warning, unplaced }
+        Look { credential, doubt, warning, in_use, unplaced }
     }
 
     fn perform(&mut self, step: Step) -> Event {

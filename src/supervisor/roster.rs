@@ -141,7 +141,7 @@ impl Supervisor {
         }
         service::reloading();
         match config::load(self.config_file.as_deref(), &self.paths) {
-            Ok(loaded) if loaded.config == self.config => tracing::debug!("the config is unchanged"),
+            Ok(loaded) if loaded.config == self.config => self.apply_again(),
             Ok(loaded) => match Transport::new(network(&loaded.config)) {
                 Ok(transport) => self.apply(loaded.config, transport),
                 Err(error) => refused(&error.to_string()),
@@ -167,6 +167,16 @@ impl Supervisor {
         }
         self.enrol();
         tracing::info!(event = "reloaded", accounts = self.accounts.len(), "the config was reloaded");
+    }
+
+    /// The same config: what was switched off until a reload is tried again.
+    fn apply_again(&mut self) {
+        let accounts: Vec<_> =
+            self.accounts.iter().map(|(name, held)| (name.clone(), self.rules(&held.config))).collect();
+        for (name, rules) in accounts {
+            self.feed(&name, Input::Configured(Box::new(rules)));
+        }
+        tracing::debug!("the config is unchanged");
     }
 
     fn rules(&self, account: &config::Account) -> Rules {
@@ -199,9 +209,11 @@ impl Supervisor {
             refresh: RefreshRules {
                 mode: if self.read_only { RefreshMode::Never } else { account.refresh },
                 owner: account.owner,
+                read_only: self.read_only || matches!(config.accounts, Accounts::Discovered),
                 retries: config.refresh.retries,
                 retry_base: config.refresh.retry_base,
                 before_expiry: config.refresh.before_expiry,
+                idle_grace: config.refresh.idle_grace,
             },
         }
     }

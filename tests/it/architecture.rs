@@ -105,7 +105,7 @@ fn the_check_itself_sees_every_way_to_name_a_module_and_no_other() {
     assert_eq!(found("main.rs", "use quotad::state;"), 0, "the binary stands above all");
 }
 
-/// Every file of product code under `src/`, by its path there. `tests.rs` is the file of a test module.
+/// Every file of product code under `src/`, by its path there: `tests.rs` and `tests/` hold a test module.
 fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = BTreeMap::new();
@@ -113,9 +113,12 @@ fn sources() -> BTreeMap<String, String> {
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).expect("src/ can be listed") {
             let path: PathBuf = entry.expect("src/ can be listed").path();
+            if path.ends_with("tests") || path.ends_with("tests.rs") {
+                continue;
+            }
             if path.is_dir() {
                 dirs.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
                 let name = path.strip_prefix(&root).expect("a file under src/").display().to_string();
                 files.insert(name, fs::read_to_string(&path).expect("a source file can be read"));
             }

@@ -1,8 +1,10 @@
 //! The integration tests, in one binary: the real daemon against the embedded vendor, and the code and the documents
 //! against what they promise.
+#![expect(clippy::print_stdout, reason = "a test says what it skipped and what it measured")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod architecture;
+mod competitors;
 mod daemon;
 mod docs;
 mod doctor;

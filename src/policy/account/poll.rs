@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Record, Turn};
-use crate::model::{Exchange, Failure, Fingerprint, Reading, Source, UsageOutcome, Window};
+use crate::model::{Exchange, Failure, Fingerprint, Reading, RefreshMode, Source, UsageOutcome, Window};
 use crate::policy::auth::AuthPause;
 use crate::policy::gate::{Gate, Pace};
 use crate::policy::refresh::{self, Mark};
 use crate::policy::time::{Deadline, Moment, jittered};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// One poll under way: a request and its retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +110,15 @@ impl Account {
         for until in pauses.into_iter().flatten() {
             self.next_poll = Some(self.next_poll.map_or(until, |next| next.later(until)));
         }
+    }
+
+    /// Keeps the last exchanges, for `explain`.
+    pub(super) fn note_exchange(&mut self, exchange: Exchange) {
+        const KEPT: usize = 20;
+        if self.exchanges.len() >= KEPT {
+            self.exchanges.remove(0);
+        }
+        self.exchanges.push(exchange);
     }
 
     pub(super) fn on_replied(&mut self, outcome: UsageOutcome, mut exchange: Exchange, turn: &mut Turn) {
@@ -256,7 +265,9 @@ impl Account {
             self.mark(token, mark, turn);
         }
         let minted = self.marks.of(token).minted;
-        if self.auth.may_refresh(minted) && self.may_refresh_now(turn.now) {
+        // The other modes leave a rejected token to its owner until it expires.
+        let answers = self.rules.refresh.mode == RefreshMode::Always;
+        if answers && self.auth.may_refresh(minted) && self.may_refresh_now(turn.now) {
             self.auth.spend_refresh();
             self.persist_gates(turn);
             self.setback = Some(rejected(said));

@@ -67,6 +67,7 @@ pub struct FileRecord {
     lost_races: Vec<Stamp>,
     never_until: Option<SavedDeadline>,
     foretold: Option<Foretold>,
+    runs: Vec<Stamp>,
 }
 
 /// A [`FileRecord`] brought back.
@@ -80,6 +81,7 @@ pub(super) struct File {
     pub(super) lost_races: Vec<Stamp>,
     pub(super) never_until: Option<Deadline>,
     pub(super) foretold: Option<Foretold>,
+    pub(super) runs: Vec<Stamp>,
 }
 
 impl FileRecord {
@@ -94,6 +96,7 @@ impl FileRecord {
             lost_races: self.lost_races,
             never_until: self.never_until.map(|saved| saved.restore(now, boot)),
             foretold: self.foretold,
+            runs: self.runs,
         }
     }
 }
@@ -197,6 +200,7 @@ impl Account {
             lost_races: self.lost_races.clone(),
             never_until: self.never_until.map(|at| at.save(now, boot)),
             foretold: self.foretold,
+            runs: self.runs.clone(),
         });
         turn.act(Action::Persist(Record::File { key: self.file_key(), record }));
     }

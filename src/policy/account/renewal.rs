@@ -3,20 +3,26 @@
 use std::time::Duration;
 
 use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Turn, VERDICT_LOOKS};
-use crate::model::{Exchange, Fingerprint, Login, Refusal};
+use crate::model::{CredentialOwner, Exchange, Fingerprint, Login, RefreshMode, Refusal};
 use crate::policy::refresh::{self, Hold, Mark};
 use crate::policy::rotation::{self, End, Next, Rotation, Step};
 use crate::policy::time::{Deadline, Moment, Now};
 
 /// An edge page on the token endpoint: at least this long (credentials.md 9.3, EDGE).
-const EDGE_WAIT: Duration = Duration::from_secs(30 * 60);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const EDGE_WAIT: Duration = Duration::from_mins(30);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 impl Account {
     /// When a refresh for the sake of expiry is due; `None` when none will be sent by itself.
     pub(super) fn refresh_at(&self, now: Now) -> Option<Moment> {
+        if self.rules.refresh.read_only {
+            return None;
+        }
         if self.unplaced.is_some() {
             return Some(self.refresh_not_before.unwrap_or(now.moment));
+        }
+        if self.rules.refresh.mode == RefreshMode::Command {
+            return self.command_at(now);
         }
         let login = self.login()?;
         let mark = self.refresh_mark();
@@ -64,6 +70,9 @@ impl Account {
     pub(super) fn renew(&mut self, turn: &mut Turn) {
         if let Some(unplaced) = self.unplaced.clone() {
             return self.begin(Rotation::placing(unplaced.posted, unplaced.minted), Reason::Placing, turn);
+        }
+        if self.rules.refresh.mode == RefreshMode::Command {
+            return self.run_command(turn);
         }
         // A fence found open counts as a try whose outcome is unknown: a crash loop climbs like any other failure.
         if std::mem::take(&mut self.inherited_fence) {
@@ -182,6 +191,10 @@ impl Account {
             End::Minted(_) => {
                 turn.tell(Event::RefreshDone);
                 self.on_minted(reason, turn);
+                // Should it still count as unplaced, that is no reason to place it again at once.
+                if reason == Reason::Placing {
+                    self.refresh_not_before = Some(self.when_next_polled(turn.now));
+                }
             }
             End::Unplaced(_, why) => {
                 self.on_minted(reason, turn);
@@ -297,8 +310,10 @@ impl Account {
             }
             Refusal::Unknown(_) => {
                 let expired = self.login().is_some_and(|login| refresh::is_expired(login, turn.now));
-                // While the access token lives the fence holds everything back; nothing to time.
-                if expired && !self.try_again_soon(turn) {
+                // While the access token lives the fence holds everything back; nothing to time. A token that others
+                // use as well is not tried quickly.
+                let is_shared = self.rules.refresh.owner == CredentialOwner::Vendor;
+                if expired && (is_shared || !self.try_again_soon(turn)) {
                     self.token_refuses(None, turn);
                 }
             }
@@ -325,7 +340,7 @@ impl Account {
         next.map_or(now.moment + self.rules.interval, |next| next.at)
     }
 
-    fn token_refuses(&mut self, demand: Option<Duration>, turn: &mut Turn) {
+    pub(super) fn token_refuses(&mut self, demand: Option<Duration>, turn: &mut Turn) {
         self.token.refuse(demand, &self.rules.gates, turn.now.moment, turn.dice);
         turn.tell(Event::GateCooling(GateName::Token));
         self.persist_gates(turn);

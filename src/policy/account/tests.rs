@@ -2,6 +2,7 @@
 
 mod files;
 mod login_end;
+mod modes;
 mod rates;
 mod refreshing;
 mod storm;

@@ -1,9 +1,9 @@
 //! The words: state, reason, until when, and what a person must do.
 
 use super::poll::SetbackKind;
-use super::{Account, Event, Turn};
+use super::{Account, Activity, Event, Turn};
 use crate::model::{Credential, RefreshMode};
-use crate::policy::refresh;
+use crate::policy::refresh::{self, Hold};
 use crate::policy::status::{AccountState, AccountView, CredentialView, GateState, GateView};
 use crate::policy::time::{Now, Stamp};
 
@@ -55,7 +55,7 @@ impl Account {
             credentials: CredentialView {
                 path: self.rules.credentials.clone(),
                 owner: self.rules.refresh.owner,
-                refresh: self.rules.refresh.mode,
+                refresh: self.mode_in_force(now),
                 expires_at: login.and_then(|login| login.expires_at),
                 login_ends_at: login.and_then(|login| login.login_ends_at),
             },
@@ -67,6 +67,13 @@ impl Account {
         }
     }
 
+    /// Where it is not safe, and for a day after two lost races, nothing is refreshed whatever the config says.
+    fn mode_in_force(&self, now: Now) -> RefreshMode {
+        let is_unsafe = self.login().is_some_and(|login| login.unsafe_because.is_some());
+        let is_barred = self.never_until.is_some_and(|until| !until.passed(now.moment));
+        if is_unsafe || is_barred { RefreshMode::Never } else { self.rules.refresh.mode }
+    }
+
     /// A verdict blocks the auth gate: only the file or a person opens it.
     fn auth_view(&self, now: Now, state: AccountState) -> GateView {
         let view = self.auth.pause().view(now);
@@ -74,6 +81,11 @@ impl Account {
             return GateView { state: GateState::Blocked, until: None, ..view };
         }
         view
+    }
+
+    /// Whether the state can be judged: nothing is under way that is about to change it.
+    pub(super) fn is_settled(&self) -> bool {
+        self.activity == Activity::Idle && !self.is_judging()
     }
 
     /// Tells when the state has changed.
@@ -124,7 +136,7 @@ impl Account {
             return words(AccountState::Dead, reason, None, self.log_in());
         }
         let mark = self.refresh_mark();
-        if self.rules.refresh.mode != RefreshMode::Never && mark.is_used_up() && !self.is_judging() {
+        if self.rules.refresh.mode != RefreshMode::Never && mark.is_used_up() {
             let said = mark.dead.as_deref().unwrap_or("it was exchanged for another");
             let rest = match login.expires_at {
                 Some(at) if !expired => format!("; readings go on until the access token expires ({})", clock(at)),
@@ -189,25 +201,39 @@ impl Account {
     fn words_for_expired(&self, now: Now) -> Words {
         let gate = self.token.pause();
         let next = self.refresh_at(now).map(|at| now.stamp_at(at.max(now.moment)));
-        if self.is_judging() {
-            let reason = "the access token has expired and is being refreshed".to_owned();
-            let until = self.look_at.map(|at| now.stamp_at(at));
-            return words(AccountState::Waiting, reason, until, NOTHING.to_owned());
-        }
         if self.rules.refresh.mode == RefreshMode::Never {
             let reason = "the access token has expired; its owner refreshes it at its next use".to_owned();
             let action = "nothing to do; using the vendor's CLI brings fresh numbers".to_owned();
             return words(AccountState::Waiting, reason, None, action);
         }
-        if gate.is_open() {
-            let reason = "the token endpoint refused the last refresh; the access token has expired".to_owned();
-            return words(AccountState::Throttled, reason, next, NOTHING.to_owned());
+        if self.delegated.is_some() {
+            let reason = "the access token has expired; its own CLI was asked to refresh it".to_owned();
+            return words(AccountState::Waiting, reason, next, NOTHING.to_owned());
+        }
+        if gate.is_open() && self.rules.refresh.mode == RefreshMode::Command {
+            let reason = "the access token has expired and its CLI did not refresh it".to_owned();
+            return words(
+                AccountState::Waiting,
+                reason,
+                next,
+                "using the vendor's CLI brings fresh numbers".to_owned(),
+            );
         }
         if let Some(login) = self.login()
+            && self.rules.refresh.mode != RefreshMode::Command
             && let Err(hold) = self.may_post(login, now)
         {
             let reason = format!("the access token has expired and {}", hold.said());
-            return words(AccountState::Waiting, reason, next, self.log_in());
+            let action = match hold {
+                Hold::Fenced => NOTHING.to_owned(),
+                Hold::TriedEnough | Hold::Owner => "using the vendor's CLI brings fresh numbers".to_owned(),
+                Hold::NoRefreshToken | Hold::UsedUp(_) | Hold::Unsafe(_) => self.log_in(),
+            };
+            return words(AccountState::Waiting, reason, next, action);
+        }
+        if gate.is_open() {
+            let reason = "the token endpoint refused the last refresh; the access token has expired".to_owned();
+            return words(AccountState::Throttled, reason, next, NOTHING.to_owned());
         }
         let reason = match &self.held {
             Some(why) => format!("the access token has expired and could not be refreshed: {why}"),

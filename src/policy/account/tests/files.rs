@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::{DAY, HOUR, MIN, S, TORN, World, access, answered, limited, ms, rejected, vendors_file};
-use crate::model::Credential;
 use crate::policy::status::AccountState;
 
 const MISSING: &[Duration] = &[ms(5000)];

@@ -4,7 +4,7 @@ use super::super::*;
 use super::world::{
     DAY, HOUR, MIN, Random, S, World, access, answered, failed, limited, ms, own_grant, rejected, vendors_file,
 };
-use crate::model::{Credential, Failure};
+use crate::model::{Failure, UsageOutcome};
 use crate::policy::status::{AccountState, GateState};
 use crate::policy::time::Loaded;
 

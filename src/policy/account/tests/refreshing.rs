@@ -5,8 +5,8 @@ use super::world::{
     CLOSED, DAY, HOUR, INVALID_GRANT, MIN, Random, S, Sent, Token, UNKNOWN, World, access, answered, ms, own_grant,
     refresh, rejected, vendors_file,
 };
-use crate::model::{Credential, Refusal};
-use crate::policy::rotation::Event as Came;
+use crate::model::{Refusal, UsageOutcome};
+use crate::policy::rotation::{Event as Came, Step};
 use crate::policy::status::{AccountState, GateState};
 
 /// An own grant whose access token has just expired.
@@ -26,8 +26,7 @@ fn a_token_endpoint_that_always_answers_429_is_posted_to_at_the_ladders_times_an
 
 #[test]
 fn meddling_changes_nothing_about_the_ladder_of_the_token_endpoint() {
-    let mut world =
-        expired(|_| Token::Refused(Refusal::Limited { demand: Some(7 * MIN).map(ms) })).with_dice(Random(3));
+    let mut world = expired(|_| Token::Refused(Refusal::Limited { demand: Some(ms(7 * MIN)) })).with_dice(Random(3));
     for n in 0..300_u64 {
         match n % 5 {
             0 => drop(world.command(Command::Poll)),

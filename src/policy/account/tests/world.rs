@@ -7,9 +7,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::*;
-use crate::model::{Credential, CredentialOwner, Endpoint, Failure, RefreshMode, Refusal};
+use crate::model::{CredentialOwner, Endpoint, Failure, ProviderId, RefreshMode, Refusal, UsageOutcome};
+use crate::policy::auth::AuthRules;
+use crate::policy::gate::GateRules;
 use crate::policy::ladder::Ladder;
-use crate::policy::rotation::Event as Came;
+use crate::policy::refresh::RefreshRules;
+use crate::policy::rotation::{Event as Came, Minted, Step};
 use crate::policy::status::{AccountState, AccountView};
 use crate::policy::time::Loaded;
 
@@ -80,9 +83,11 @@ pub(super) fn vendors_file() -> Rules {
         refresh: RefreshRules {
             mode: RefreshMode::Never,
             owner: CredentialOwner::Vendor,
+            read_only: false,
             retries: 2,
             retry_base: ms(500),
             before_expiry: ms(15 * MIN),
+            idle_grace: ms(10 * MIN),
         },
     }
 }
@@ -145,6 +150,10 @@ type Usage = Box<dyn FnMut(Sent) -> UsageOutcome>;
 type TokenEndpoint = Box<dyn FnMut(Sent) -> Token>;
 
 pub(super) struct World {
+    /// A vendor's CLI holds a lock.
+    pub(super) in_use: bool,
+    /// When the vendor's command was started.
+    pub(super) ran: Vec<u64>,
     pub(super) account: Account,
     rules: Rules,
     boot: BootId,
@@ -189,6 +198,8 @@ impl World {
         let now = Now { moment: Moment::from_millis(BEGAN), stamp: Stamp::from_millisecond(WALL).unwrap() };
         let account = Account::new(rules.clone(), boot.clone(), None, Marks::default(), false, now);
         let mut world = Self {
+            in_use: false,
+            ran: Vec::new(),
             account,
             rules,
             boot,
@@ -334,14 +345,19 @@ impl World {
         let now = self.now();
         let (answer, actions) = self.account.command(command, now, self.dice.as_mut());
         let inputs = self.perform(actions);
-        inputs.into_iter().for_each(|input| self.feed(input));
+        for input in inputs {
+            self.feed(input);
+        }
         self.check();
         answer
     }
 
     pub(super) fn feed(&mut self, input: Input) {
         let mut inputs = VecDeque::from([input]);
+        let mut count = 0;
         while let Some(input) = inputs.pop_front() {
+            count += 1;
+            assert!(count < 100, "one thing leads to another without end at {} ms: {input:?}", self.at);
             let now = self.now();
             let actions = self.account.handle(input, now, self.dice.as_mut());
             inputs.extend(self.perform(actions));
@@ -407,6 +423,10 @@ impl World {
                     let event = event.unwrap_or_else(|| self.step(step));
                     inputs.push(Input::Stepped(event, exchange));
                 }
+                Action::Run => {
+                    self.ran.push(self.at);
+                    inputs.push(Input::Launched(Ok(())));
+                }
                 Action::Persist(record) => self.persist(record),
                 Action::Tell(event) => self.told.push((self.at, event)),
             }
@@ -415,9 +435,16 @@ impl World {
     }
 
     fn look(&self) -> Look {
-        let mut look = Look { credential: self.file.clone(), doubt: self.doubt, warning: None, unplaced: None };
+        let mut look = Look {
+            credential: self.file.clone(),
+            doubt: self.doubt,
+            warning: None,
+            in_use: self.in_use,
+            unplaced: None,
+        };
         if let (Some((unplaced, login)), Some(lying)) = (&self.successor, self.file.login())
             && lying.refresh == Some(unplaced.posted)
+            && lying.access != login.access
         {
             look.credential = Credential::Login(login.clone());
             look.unplaced = Some(unplaced.clone());

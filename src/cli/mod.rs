@@ -58,12 +58,12 @@ enum Verb {
     Poll(command::Ask),
     /// Validate the config file
     Check(check::Check),
+    /// Look at everything quotad depends on, and say what to do about what is wrong
+    Doctor(doctor::Doctor),
     /// Print what a shell needs to complete the command line
     Completions(completions::Completions),
     /// Print the manual, or write all its pages into a directory
     Man(man::Man),
-    /// Look at everything quotad depends on, and say what to do about what is wrong
-    Doctor(doctor::Doctor),
 }
 
 impl Cli {
@@ -83,9 +83,9 @@ impl Cli {
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
             Verb::Check(verb) => verb.run(config),
+            Verb::Doctor(verb) => verb.run(config),
             Verb::Completions(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
-            Verb::Doctor(verb) => verb.run(config),
         }
     }
 }

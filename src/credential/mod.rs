@@ -2,9 +2,10 @@
 //!
 //! Owns reading a vendor's file without believing half of one ([`file`]), editing it without touching what is not
 //! ours ([`edit`]), keeping a granted successor until it lies in its place ([`successor`]), performing the steps of a
-//! rotation ([`owner`], `steps`), saying how a file lies ([`inspect`]), noticing that a file changed ([`watch`]), starting the vendor's CLI ([`delegate`]), and the vendor's own lock protocol
-//! ([`vendor_lock`]). Never decides: whether a token may be used or exchanged is `policy`'s to say. Secrets leave it
-//! as [`secret::Tokens`] or for `transport` only; everyone else sees fingerprints.
+//! rotation ([`owner`], `steps`), noticing that a file changed ([`watch`]), starting the vendor's CLI ([`delegate`]), the
+//! vendor's own lock protocol ([`vendor_lock`]), and telling a person how a file lies ([`inspect`]). Never decides:
+//! whether a token may be used or exchanged is `policy`'s to say. Secrets leave it as [`secret::Tokens`] or for
+//! `transport` only; everyone else sees fingerprints.
 
 pub mod delegate;
 pub mod edit;

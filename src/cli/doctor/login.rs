@@ -199,7 +199,13 @@ fn refresh(facts: &Facts, login: &Login) -> Finding {
         None if login.refresh.is_none() => {
             Finding::warn(format!("refresh: {word} is configured, but the login has no refresh token"), "")
         }
-        None => Finding::ok(format!("refresh: {word} is in force")),
+        None => match facts.daemon.as_ref().map(|known| known.credentials.refresh.as_str()) {
+            Some(other) if other != word => Finding::warn(
+                format!("refresh: {word} is configured, but the daemon has {other} in force"),
+                format!("it says why:\n{}", typed(&[&format!("quotad explain {}", facts.name)])),
+            ),
+            _ => Finding::ok(format!("refresh: {word} is in force")),
+        },
     }
 }
 
@@ -352,7 +358,12 @@ mod tests {
         let mut account = wire::Account::of(&sample::throttled(), sample::now());
         account.state = "dead".to_owned();
         account.action = "log in again: claude /login".to_owned();
-        let facts = Facts { daemon: Some(account), ..facts(Credential::Login(login())) };
-        assert_found(&facts, Level::LogIn, "the daemon says dead", "log in again");
+        let facts =
+            |account: &wire::Account| Facts { daemon: Some(account.clone()), ..facts(Credential::Login(login())) };
+        assert_found(&facts(&account), Level::LogIn, "the daemon says dead", "log in again");
+        account.state = "ok".to_owned();
+        account.credentials.refresh = "never".to_owned();
+        let barred = Facts { refresh: RefreshMode::WhenIdle, ..facts(&account) };
+        assert_found(&barred, Level::Warn, "the daemon has never in force", " quotad explain work");
     }
 }

@@ -8,8 +8,8 @@
 mod command;
 mod delegation;
 mod face;
-mod look;
 mod login_end;
+mod look;
 mod poll;
 mod record;
 mod renewal;

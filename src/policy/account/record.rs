@@ -66,8 +66,8 @@ pub struct FileRecord {
     minted_at: Option<SavedDeadline>,
     lost_races: Vec<Stamp>,
     never_until: Option<SavedDeadline>,
-    runs: Vec<Stamp>,
     foretold: Option<Foretold>,
+    runs: Vec<Stamp>,
 }
 
 /// A [`FileRecord`] brought back.
@@ -80,8 +80,8 @@ pub(super) struct File {
     pub(super) minted_at: Option<Deadline>,
     pub(super) lost_races: Vec<Stamp>,
     pub(super) never_until: Option<Deadline>,
-    pub(super) runs: Vec<Stamp>,
     pub(super) foretold: Option<Foretold>,
+    pub(super) runs: Vec<Stamp>,
 }
 
 impl FileRecord {
@@ -95,8 +95,8 @@ impl FileRecord {
             minted_at: self.minted_at.map(|saved| saved.restore(now, boot)),
             lost_races: self.lost_races,
             never_until: self.never_until.map(|saved| saved.restore(now, boot)),
-            runs: self.runs,
             foretold: self.foretold,
+            runs: self.runs,
         }
     }
 }
@@ -205,8 +205,8 @@ impl Account {
             minted_at: self.minted_at.map(|at| at.save(now, boot)),
             lost_races: self.lost_races.clone(),
             never_until: self.never_until.map(|at| at.save(now, boot)),
-            runs: self.runs.clone(),
             foretold: self.foretold,
+            runs: self.runs.clone(),
         });
         turn.act(Action::Persist(Record::File { key: self.file_key(), record }));
     }

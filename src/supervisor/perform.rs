@@ -10,7 +10,6 @@ use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageO
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
 use crate::policy::rotation::{self, Step};
 use crate::provider;
-use crate::service;
 use crate::transport::Broken;
 
 impl Supervisor {
@@ -185,7 +184,6 @@ impl Supervisor {
                     action: view.action,
                 };
                 let _ = self.transitions.send(transition);
-                service::status(&self.status_line());
             }
         }
     }

@@ -1,7 +1,11 @@
-//! One log line per transition, with the fields of the contract.
+//! One log line per transition, with the fields of the contract; and the one line of `systemctl status`.
 //!
 //! `info` for transitions, `warn` only when a person should look. Nothing here can hold a secret: the fields are
 //! states, times and quotad's own phrases.
+
+use std::fmt::Write as _;
+
+use jiff::tz::TimeZone;
 
 use crate::policy::account::{Event, GateName};
 use crate::policy::status::{AccountState, AccountView, GateView};
@@ -60,6 +64,23 @@ pub(super) fn log(view: &AccountView, event: &Event) {
             tracing::warn!(event = "warning", account, provider, reason, "{account}: {reason}");
         }
     }
+}
+
+/// Who is not well and until when, and why the changed config is not in force. In local time: a person reads it.
+pub(super) fn status_line<'a>(views: impl Iterator<Item = &'a AccountView>, refused: Option<&str>) -> String {
+    let (ok, odd): (Vec<_>, Vec<_>) = views.partition(|view| view.state == AccountState::Ok);
+    let mut line = match ok.len() + odd.len() {
+        0 => "no account to watch".to_owned(),
+        all => format!("{} of {all} accounts ok", ok.len()),
+    };
+    for view in odd {
+        let until = view.until.map(|until| until.to_zoned(TimeZone::system()).strftime(" until %a %H:%M").to_string());
+        let _ = write!(line, "; {} {}{}", view.name, view.state.as_str(), until.unwrap_or_default());
+    }
+    if let Some(complaint) = refused.and_then(|complaint| complaint.lines().next()) {
+        let _ = write!(line, "; the new config is refused: {complaint}");
+    }
+    line
 }
 
 fn state_changed(view: &AccountView, from: AccountState, to: AccountState) {

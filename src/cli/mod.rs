@@ -7,10 +7,14 @@ mod check;
 mod command;
 mod demo;
 mod explain;
+mod install;
 mod once;
 mod page;
 mod run;
+mod shell;
 mod status;
+mod systemd;
+mod uninstall;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -55,6 +59,10 @@ enum Verb {
     Poll(command::Ask),
     /// Validate the config file
     Check(check::Check),
+    /// Make quotad a service of this user, or fit an installed one to its config
+    Install(install::Install),
+    /// Stop and remove the service; config and state stay
+    Uninstall(uninstall::Uninstall),
 }
 
 impl Cli {
@@ -74,6 +82,8 @@ impl Cli {
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
             Verb::Check(verb) => verb.run(config),
+            Verb::Install(verb) => verb.run(config),
+            Verb::Uninstall(verb) => verb.run(config),
         }
     }
 }
@@ -216,6 +226,8 @@ mod tests {
             "resume personal --socket s --config c",
             "poll personal --socket s --config c",
             "check --config c",
+            "install --refresh when-idle --dry-run --config c",
+            "uninstall --dry-run --config c",
         ] {
             Cli::try_parse_from(["quotad"].into_iter().chain(line.split(' ')))
                 .unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -9,3 +9,4 @@ mod docs;
 mod hostile;
 mod kill;
 mod support;
+mod systemd;

@@ -254,7 +254,7 @@ impl User {
         self.proved("journalctl --user QUOTAD_ACCOUNT=… finds that account's lines and no other's, with their fields");
         let warnings = self.journal("SYSLOG_IDENTIFIER=quotad -p warning");
         let events: Vec<_> = warnings.iter().map(|line| line["QUOTAD_EVENT"].as_str().unwrap_or_default()).collect();
-        assert_eq!(events, ["reload-refused", "failed"]);
+        assert_eq!(events, ["reload-refused", "failed"], "{warnings:#?}");
         self.proved("journalctl --user -p warning finds the refused config and the failed start, and no cooldown");
         let all = self.run("journalctl --user -o verbose --all --no-pager").said;
         assert!(all.contains("QUOTAD_EVENT=refresh-done") && !all.contains("sk-ant-"), "a token in the journal");

@@ -252,6 +252,12 @@ fn open_existing(path: &Path) -> Result<Option<Connection>, Unreadable> {
     if metadata.len() == 0 {
         return Ok(None);
     }
+    // SQLite takes a file of a few bytes for an empty database and writes over it.
+    let mut magic = [0; 16];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
+    if read.is_err() || &magic != b"SQLite format 3\0" {
+        return Err(Unreadable::Damaged);
+    }
     let db = Connection::open(path)?;
     configure(&db)?;
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -347,7 +353,7 @@ mod tests {
             std::fs::write(dir.path().join("state.db"), &content).unwrap();
             let state = State::open(dir.path()).unwrap();
             let kept = state.set_aside().expect("set aside");
-            assert_eq!(std::fs::read(kept).unwrap(), content);
+            assert!(std::fs::read(kept).unwrap() == content, "it is kept as it was");
             assert!(state.store(&Record::Mark(mark("x").0, mark("x").1)).is_ok(), "the new file works");
         }
     }
@@ -396,7 +402,7 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         let error = State::open(dir.path()).unwrap_err();
         assert!(error.to_string().contains("written by a newer quotad (version 2, this one knows 1)"), "{error}");
-        assert_eq!(std::fs::read(&path).unwrap(), before);
+        assert!(std::fs::read(&path).unwrap() == before, "it was touched");
     }
 
     #[test]

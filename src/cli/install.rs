@@ -36,8 +36,8 @@ enum Mode {
 
 /// What is said to whoever asks for it.
 const WHEN_IDLE: &str = "refresh = \"when-idle\": once its token has lain expired for a while and nobody uses the CLI, \
-    quotad refreshes the CLI's own login. Should the CLI do the same at that very moment without taking its lock, the \
-    vendor may log you out, and you log in once more";
+    quotad refreshes the CLI's own login, under the CLI's own locks. Should another machine or program that takes no \
+    lock use a copy of that login, the vendor may end it, and you log in once more";
 
 impl Install {
     /// Writes unit, drop-in and, where absent, config; then has the service run from now on.

@@ -5,9 +5,11 @@
 
 mod check;
 mod command;
+mod completions;
 mod demo;
 mod explain;
 mod install;
+mod man;
 mod once;
 mod page;
 mod run;
@@ -63,6 +65,10 @@ enum Verb {
     Install(install::Install),
     /// Stop and remove the service; config and state stay
     Uninstall(uninstall::Uninstall),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Completions),
+    /// Print the manual, or write all its pages into a directory
+    Man(man::Man),
 }
 
 impl Cli {
@@ -84,6 +90,8 @@ impl Cli {
             Verb::Check(verb) => verb.run(config),
             Verb::Install(verb) => verb.run(config),
             Verb::Uninstall(verb) => verb.run(config),
+            Verb::Completions(verb) => verb.run(),
+            Verb::Man(verb) => verb.run(),
         }
     }
 }
@@ -228,6 +236,9 @@ mod tests {
             "check --config c",
             "install --refresh when-idle --dry-run --config c",
             "uninstall --dry-run --config c",
+            "completions bash",
+            "man",
+            "man d",
         ] {
             Cli::try_parse_from(["quotad"].into_iter().chain(line.split(' ')))
                 .unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -51,6 +51,11 @@ impl Page {
         }
     }
 
+    /// The same page at another time: for a document whose clock is not this machine's.
+    pub(super) fn at(self, now: Stamp) -> Self {
+        Self { now, ..self }
+    }
+
     /// A moment of local time, as short as it stays clear: `14:32`, `Fri 14:32`, `24 Dec`, `24 Dec 2027`.
     pub(super) fn clock(&self, at: Stamp) -> String {
         let (now, then) = (self.now.to_zoned(self.zone.clone()), at.to_zoned(self.zone.clone()));
@@ -161,11 +166,6 @@ impl Page {
     pub(super) fn for_tests() -> Self {
         let zone = TimeZone::fixed(jiff::tz::offset(1));
         Self { now: crate::control::wire::sample::now(), zone, width: 80, colour: false }
-    }
-
-    /// The same page, later.
-    pub(super) fn at(self, now: Stamp) -> Self {
-        Self { now, ..self }
     }
 
     /// The same page, wider or narrower.

@@ -41,7 +41,8 @@ pub(super) fn show(status: &wire::Status, json: bool) -> Result<Exit, Failure> {
     Ok(Exit::of_all(&status.accounts))
 }
 
-fn render(status: &wire::Status, page: &Page) -> String {
+/// The whole page.
+pub(super) fn render(status: &wire::Status, page: &Page) -> String {
     let notice = status.daemon.notice.as_deref().map(|notice| page.fact(6, "notice", Tone::Bad, notice));
     let blocks: Vec<String> = notice.into_iter().chain(status.accounts.iter().map(|a| block(a, page))).collect();
     if status.accounts.is_empty() {

@@ -94,7 +94,6 @@ fn account<'d>(
     }
     always_needs_an_own_grant(table, owner, refresh);
     command_needs_a_program(table, refresh);
-    not_in_this_version(table, refresh);
 
     Some(Account {
         name: name.ok()?,
@@ -165,15 +164,4 @@ fn command_needs_a_program(table: &mut Table<'_, '_>, refresh: RefreshMode) {
         let consequence = "there would be nothing to run when the token has expired";
         table.complain("refresh", "\"command\" needs `command`", consequence, r#"command = ["claude", "doctor"]"#);
     }
-}
-
-/// Modes the config knows and this version cannot perform yet.
-fn not_in_this_version(table: &mut Table<'_, '_>, refresh: RefreshMode) {
-    let mode = match refresh {
-        RefreshMode::WhenIdle => "when-idle",
-        RefreshMode::Command => "command",
-        RefreshMode::Never | RefreshMode::Always => return,
-    };
-    let consequence = "an expired token would wait for its owner, as with \"never\", though more was asked";
-    table.complain("refresh", &format!("\"{mode}\" is not in this version yet"), consequence, r#"refresh = "never""#);
 }

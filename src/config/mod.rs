@@ -8,6 +8,7 @@ mod accounts;
 mod check;
 mod complaint;
 mod raw;
+pub mod reference;
 mod value;
 
 use std::collections::BTreeMap;
@@ -371,7 +372,7 @@ cooldowns = [\"10m\", \"5m\", 7]
 [accounts.personal]
 provider = \"claude\"
 credentials = \"~/.claude/.credentials.json\"
-refresh = \"when-idle\"
+refresh = \"sometimes\"
 ";
         let want = r#"c.toml:2:1: poll.intervall: is not a known key; did you mean `interval`?
  2 | intervall = …
@@ -397,10 +398,10 @@ c.toml:5:27: rate-limit-pause.cooldowns: must be a duration in quotes, not an in
    = consequence: quotad would have to guess the unit
    = example: cooldowns = ["5m", "10m", "20m"]
 
-c.toml:9:11: accounts.personal.refresh: "when-idle" is not in this version yet
- 9 | refresh = "when-idle"
+c.toml:9:11: accounts.personal.refresh: must be "never" or "when-idle" or "command" or "always"
+ 9 | refresh = "sometimes"
    |           ^^^^^^^^^^^
-   = consequence: an expired token would wait for its owner, as with "never", though more was asked
+   = consequence: quotad would have to guess what was meant
    = example: refresh = "never"
 "#;
         assert_eq!(complaints(text), want);
@@ -515,8 +516,6 @@ usage-url = \"http://example.com\"
             ("owner = 'quotad'", "keeps its own login"),
             ("owner = 'me'", r#"must be "vendor" or "quotad""#),
             ("refresh = 'always'", "only for a grant of quotad's own"),
-            ("refresh = 'when-idle'", "not in this version yet"),
-            ("refresh = 'command'\ncommand = ['claude']", "\"command\" is not in this version yet"),
             ("command = []", "begin with the name of a program"),
             ("sources = []", "must not be empty"),
             ("sources = ['api', 'api']", "twice"),

@@ -43,6 +43,8 @@ pub struct Found {
     pub doubt: &'static [Duration],
     /// What a person should put right, although it keeps nothing from working.
     pub warning: Option<String>,
+    /// A vendor's CLI holds one of its locks at this moment.
+    pub in_use: bool,
     /// The secrets; with a login only.
     pub contents: Option<Contents>,
 }
@@ -123,7 +125,14 @@ impl CredentialFile {
             modified_at: metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok()),
             unsafe_because: self.unsafe_because(&real_path, &metadata),
         });
-        Found { credential, doubt: &[], warning, contents: Some(Contents { tokens, raw, real_path, metadata }) }
+        let contents = Some(Contents { tokens, raw, real_path, metadata });
+        Found { credential, doubt: &[], warning, in_use: self.is_in_use(), contents }
+    }
+
+    /// Whether one of the vendor's clients is at work on the file right now.
+    fn is_in_use(&self) -> bool {
+        let is_fresh = |lock: &vendor_lock::Standing| matches!(lock.state, LockState::Fresh(_));
+        self.owner == CredentialOwner::Vendor && vendor_lock::observe(directory(&self.path)).iter().any(is_fresh)
     }
 
     fn unreadable(&self, why: &str) -> Found {
@@ -174,7 +183,7 @@ impl CredentialFile {
 }
 
 fn found(credential: Credential) -> Found {
-    Found { credential, doubt: &[], warning: None, contents: None }
+    Found { credential, doubt: &[], warning: None, in_use: false, contents: None }
 }
 
 fn directory(path: &Path) -> &Path {

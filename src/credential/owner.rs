@@ -157,7 +157,7 @@ enum Exclusion {
     /// A grant of our own: a lock beside the file.
     Own(Lock),
     /// The vendor's file: its own locks.
-    Vendor(VendorLocks),
+    Vendor(Box<VendorLocks>),
 }
 
 struct Owner {
@@ -191,7 +191,7 @@ impl Owner {
 
     /// What the file and a waiting successor say together.
     fn take_stock(&mut self, found: Found) -> Look {
-        let Found { mut credential, doubt, mut warning, contents } = found;
+        let Found { mut credential, doubt, mut warning, in_use, contents } = found;
         let mut unplaced = None;
         self.current = contents.as_ref().map(|contents| contents.tokens.clone());
         if let (Some(contents), Credential::Login(login)) = (&contents, &credential) {
@@ -218,7 +218,7 @@ impl Owner {
                 self.current = Some(tokens);
             }
         }
-        Look { credential, doubt, warning, unplaced }
+        Look { credential, doubt, warning, in_use, unplaced }
     }
 
     fn perform(&mut self, step: Step) -> Event {
@@ -258,14 +258,14 @@ impl Owner {
             CredentialOwner::Quotad => Lock::acquire(&real_dir.join(".quotad.lock"))
                 .map(Exclusion::Own)
                 .map_err(|error| Event::Busy(error.to_string())),
-            CredentialOwner::Vendor => {
-                VendorLocks::try_acquire(dir, HEARTBEAT).map(Exclusion::Vendor).map_err(|error| match &error {
+            CredentialOwner::Vendor => VendorLocks::try_acquire(dir, HEARTBEAT)
+                .map(|locks| Exclusion::Vendor(Box::new(locks)))
+                .map_err(|error| match &error {
                     LockFailure::Contended(standing) if matches!(standing.state, LockState::Fresh(_)) => {
                         Event::Busy(error.to_string())
                     }
                     LockFailure::Contended(_) | LockFailure::Disk(_) => Event::Failed(error.to_string()),
-                })
-            }
+                }),
         };
         match taken {
             Ok(exclusion) => {

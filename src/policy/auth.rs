@@ -73,9 +73,11 @@ impl AuthPause {
         was_open
     }
 
-    /// A new token or a person lifts the pause: the next request is the probe. The ladder stays where it is.
+    /// A new token or a person lifts the pause: the next request is the probe, and its rejection may be answered with
+    /// a refresh. The ladder stays where it is.
     pub fn lift(&mut self) {
         self.pause.lift();
+        self.refresh_spent = false;
     }
 
     /// Whether a rejection may be answered with a refresh: the first rejection of a token that quotad did not mint,

@@ -37,7 +37,7 @@ impl Cooldown {
         let rung = match (self.rung, self.relapse_until) {
             (Some(rung), None) => rung.saturating_add(1),
             (Some(rung), Some(horizon)) if !horizon.passed(began) => rung.saturating_add(1),
-            _ => 0,
+            (None, _) | (Some(_), Some(_)) => 0,
         };
         self.rung = Some(rung);
         self.relapse_until = None;

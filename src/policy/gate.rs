@@ -48,6 +48,12 @@ impl Gate {
         self.take_rung(self.demanded.unwrap_or_default(), rules, now, dice);
     }
 
+    /// Serves a demand that came without a refusal (503 with `Retry-After`): no rung, no incident.
+    pub fn hold(&mut self, demand: Duration, rules: &GateRules, now: Moment, dice: &mut dyn Dice) {
+        let wait = jittered(demand.min(rules.max_retry_after), rules.jitter, dice);
+        self.pause.wait(Deadline::after(now, wait));
+    }
+
     fn take_rung(&mut self, at_least: Duration, rules: &GateRules, now: Moment, dice: &mut dyn Dice) {
         let rung = self.pause.climb(now);
         let wait = rules.ladder.cooldown(rung).max(at_least);

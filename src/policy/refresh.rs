@@ -19,13 +19,21 @@ pub struct RefreshRules {
     pub mode: RefreshMode,
     /// Who writes the file.
     pub owner: CredentialOwner,
+    /// Nothing but quotad's own directories is written, not even a successor that waits for its place: `once`, and a
+    /// daemon that runs without a config.
+    pub read_only: bool,
     /// Tries after one that never reached the server, and after an unknown outcome with nothing left to lose.
     pub retries: u32,
     /// The first wait between them; it doubles.
     pub retry_base: Duration,
-    /// How early to act; at most a third of the token's life.
+    /// `always`: how early to act; at most a third of the token's life.
     pub before_expiry: Duration,
+    /// `when-idle`: how long an expired token must have lain untouched.
+    pub idle_grace: Duration,
 }
+
+/// A vendor's file gets this many posts of one token in all while their outcome is unknown; then its CLI must act.
+const VENDOR_POSTS: u32 = 3;
 
 /// What is known about one token, for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -91,6 +99,8 @@ pub enum Hold {
     Unsafe(String),
     /// An earlier POST may have spent it, and its access token still lives.
     Fenced,
+    /// It was posted as often as a vendor's token may be without a known outcome.
+    TriedEnough,
 }
 
 impl Hold {
@@ -101,6 +111,7 @@ impl Hold {
             Self::NoRefreshToken => "the login has no refresh token".to_owned(),
             Self::UsedUp(why) => format!("its refresh token is used up ({why})"),
             Self::Unsafe(why) => format!("refreshing is not safe here: {why}"),
+            Self::TriedEnough => "three refreshes had no known outcome; its own CLI has to try".to_owned(),
             Self::Fenced => "an earlier refresh has no known outcome and the token still lives".to_owned(),
         }
     }
@@ -111,7 +122,12 @@ impl Hold {
 /// # Errors
 /// The first thing that forbids it.
 pub fn may_post(rules: &RefreshRules, login: &Login, mark: &Mark, now: Now) -> Result<Fingerprint, Hold> {
-    if rules.mode != RefreshMode::Always || rules.owner != CredentialOwner::Quotad {
+    let is_ours_to_refresh = match rules.mode {
+        RefreshMode::Always => rules.owner == CredentialOwner::Quotad,
+        RefreshMode::WhenIdle => true,
+        RefreshMode::Never | RefreshMode::Command => false,
+    };
+    if !is_ours_to_refresh {
         return Err(Hold::Owner);
     }
     let Some(refresh) = login.refresh else { return Err(Hold::NoRefreshToken) };
@@ -122,17 +138,27 @@ pub fn may_post(rules: &RefreshRules, login: &Login, mark: &Mark, now: Now) -> R
         let why = mark.dead.as_deref().unwrap_or("it was exchanged for another");
         return Err(Hold::UsedUp(why.to_owned()));
     }
+    let is_shared = rules.owner == CredentialOwner::Vendor;
+    if is_shared && mark.fence.is_some() && mark.posts >= VENDOR_POSTS {
+        return Err(Hold::TriedEnough);
+    }
     if mark.fence.is_some() && !is_expired(login, now) {
         return Err(Hold::Fenced);
     }
     Ok(refresh)
 }
 
-/// When to act ahead of expiry: `min(before-expiry, a third of the token's life)` early. `None` when the expiry is
-/// not known. `life` is how long the token was to live when it was first seen.
+/// When to act: `always`, `min(before-expiry, a third of the token's life)` ahead of expiry; `when-idle`, once the
+/// token has lain expired and the file untouched for `idle-grace`. `None` when the expiry is not known. `life` is how
+/// long the token was to live when it was first seen.
 pub fn due(rules: &RefreshRules, login: &Login, life: Duration, now: Now) -> Option<Moment> {
+    let expires_at = login.expires_at?;
+    if rules.mode == RefreshMode::WhenIdle {
+        let touched = login.modified_at.map_or(expires_at, |at| at.max(expires_at));
+        return Some(now.moment + now.until(touched.checked_add(rules.idle_grace).ok()?));
+    }
     let lead = rules.before_expiry.min(life / 3);
-    Some(now.moment + now.until(login.expires_at?).saturating_sub(lead))
+    Some(now.moment + now.until(expires_at).saturating_sub(lead))
 }
 
 /// The wait before try number `tries + 1`; `None` when the tries are used up.
@@ -148,9 +174,11 @@ mod tests {
         RefreshRules {
             mode: RefreshMode::Always,
             owner: CredentialOwner::Quotad,
+            read_only: false,
             retries: 2,
             retry_base: Duration::from_millis(500),
-            before_expiry: Duration::from_secs(900),
+            before_expiry: Duration::from_mins(15),
+            idle_grace: Duration::from_mins(10),
         }
     }
 
@@ -182,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn only_always_on_a_grant_of_our_own_posts_and_never_a_dead_or_spent_token() {
-        for mode in [RefreshMode::Never, RefreshMode::WhenIdle, RefreshMode::Command] {
+    fn never_and_command_post_nothing_always_only_a_grant_of_our_own_and_nobody_a_dead_or_spent_token() {
+        for mode in [RefreshMode::Never, RefreshMode::Command] {
             let rules = RefreshRules { mode, ..rules() };
             assert_eq!(may_post(&rules, &login(-1), &Mark::default(), now()), Err(Hold::Owner), "{mode:?}");
         }
@@ -202,6 +230,28 @@ mod tests {
             let due = due(&rules(), &login(expires_in), Duration::from_secs(life), now()).unwrap();
             assert_eq!(due.since(now().moment).as_secs(), due_in, "life {life}, {expires_in} left");
         }
+    }
+
+    #[test]
+    fn when_idle_waits_until_token_and_file_have_lain_untouched() {
+        let rules = RefreshRules { mode: RefreshMode::WhenIdle, owner: CredentialOwner::Vendor, ..rules() };
+        let ago = |seconds: i64| Some(Stamp::from_second(1_800_000_000 - seconds).unwrap());
+        for (expires_in, touched, due_in) in [(100, 5000, 700), (-100, 5000, 500), (-5000, 100, 500), (-5000, 5000, 0)]
+        {
+            let login = Login { modified_at: ago(touched), ..login(expires_in) };
+            let due = due(&rules, &login, Duration::from_secs(28_800), now()).unwrap();
+            assert_eq!(due.since(now().moment).as_secs(), due_in, "expires in {expires_in}, touched {touched} s ago");
+        }
+        assert!(may_post(&rules, &login(-1), &Mark::default(), now()).is_ok());
+    }
+
+    #[test]
+    fn a_vendors_token_is_posted_three_times_at_most_while_nothing_is_known() {
+        let shared = RefreshRules { mode: RefreshMode::WhenIdle, owner: CredentialOwner::Vendor, ..rules() };
+        let mark = |posts| Mark { fence: Some(now().stamp), posts, ..Mark::default() };
+        assert!(may_post(&shared, &login(-1), &mark(2), now()).is_ok());
+        assert_eq!(may_post(&shared, &login(-1), &mark(3), now()), Err(Hold::TriedEnough));
+        assert!(may_post(&rules(), &login(-1), &mark(3), now()).is_ok(), "a grant of our own goes on, on the ladder");
     }
 
     #[test]

@@ -196,10 +196,7 @@ impl Rotation {
                 self.go(Step::StoreSuccessor)
             }
             (Step::Post, Event::Refused(refusal)) => self.finish(Step::Unlock, End::Refused(refusal)),
-            (Step::Post, other) => {
-                let _ = clause(other, "");
-                self.finish(Step::Unlock, End::Refused(Refusal::Unknown("the exchange broke off")))
-            }
+            (Step::Post, _) => self.finish(Step::Unlock, End::Refused(Refusal::Unknown("the exchange broke off"))),
 
             // A successor that cannot be stored is still worth writing into the file.
             (Step::StoreSuccessor, _) => self.go(Step::Compare),
@@ -255,11 +252,11 @@ mod tests {
     use super::*;
 
     fn minted() -> Minted {
-        Minted { access: Fingerprint::new([8; 16]), refresh: Fingerprint::new([9; 16]), lease: Duration::from_secs(60) }
+        Minted { access: Fingerprint::new([8; 16]), refresh: Fingerprint::new([9; 16]), lease: Duration::from_mins(1) }
     }
 
     /// Runs a rotation in which every step succeeds but `odd`, which answers `event`; returns the steps and the end.
-    fn run(odd: Step, event: Event) -> (Vec<Step>, End) {
+    fn run(odd: Step, event: &Event) -> (Vec<Step>, End) {
         let mut rotation = Rotation::of(Fingerprint::new([1; 16]));
         let mut steps = vec![rotation.step()];
         loop {
@@ -282,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_rotation_takes_every_step_in_order() {
-        let (steps, end) = run(Step::Lock, Event::Done);
+        let (steps, end) = run(Step::Lock, &Event::Done);
         assert_eq!(steps, Step::ALL);
         assert_eq!(end, End::Minted(minted()));
     }
@@ -291,7 +288,7 @@ mod tests {
     fn nothing_is_posted_unless_every_step_before_it_succeeded() {
         for step in [Step::Lock, Step::Probe, Step::ReRead, Step::OpenFence, Step::CheckLock] {
             for event in [failed(), Event::Changed] {
-                let (steps, end) = run(step, event.clone());
+                let (steps, end) = run(step, &event);
                 assert!(!steps.contains(&Step::Post), "{step:?} {event:?}");
                 assert!(matches!(end, End::Held(_) | End::Adopted), "{step:?} {event:?}: {end:?}");
             }
@@ -300,22 +297,22 @@ mod tests {
 
     #[test]
     fn a_token_found_under_the_lock_is_adopted_without_a_post() {
-        assert_eq!(run(Step::ReRead, Event::Changed).1, End::Adopted);
+        assert_eq!(run(Step::ReRead, &Event::Changed).1, End::Adopted);
     }
 
     #[test]
     fn the_successor_is_stored_before_the_file_is_touched_and_kept_when_that_fails() {
         for step in [Step::Compare, Step::Stage, Step::Replace, Step::ReadBack] {
-            let (steps, end) = run(step, failed());
+            let (steps, end) = run(step, &failed());
             assert!(steps.contains(&Step::StoreSuccessor) && !steps.contains(&Step::Settle), "{step:?}");
             assert_eq!(end, End::Unplaced(minted(), "disk full".to_owned()), "{step:?}");
         }
-        assert_eq!(run(Step::StoreSuccessor, failed()).1, End::Minted(minted()), "the file is still worth writing");
+        assert_eq!(run(Step::StoreSuccessor, &failed()).1, End::Minted(minted()), "the file is still worth writing");
     }
 
     #[test]
     fn a_newer_login_in_the_file_is_never_overwritten() {
-        let (steps, end) = run(Step::Compare, Event::Changed);
+        let (steps, end) = run(Step::Compare, &Event::Changed);
         assert!(!steps.contains(&Step::Replace) && !steps.contains(&Step::Settle));
         assert_eq!(end, End::LostRace);
     }
@@ -324,7 +321,7 @@ mod tests {
     fn the_lock_is_given_back_whatever_happens_once_it_was_taken() {
         for step in Step::ALL.into_iter().filter(|step| *step != Step::Lock) {
             for event in [failed(), Event::Changed, Event::Refused(Refusal::Challenge)] {
-                assert_eq!(run(step, event.clone()).0.last(), Some(&Step::Unlock), "{step:?} {event:?}");
+                assert_eq!(run(step, &event).0.last(), Some(&Step::Unlock), "{step:?} {event:?}");
             }
         }
     }

@@ -12,29 +12,28 @@ use super::time::Moment;
 /// Deadlines by key.
 #[derive(Debug, Clone)]
 pub struct Schedule<K> {
-    /// For each key, from when and by when it is to be served.
-    deadlines: BTreeMap<K, (Moment, Moment)>,
-    /// By the moment from which.
+    entries: BTreeMap<K, (Moment, Moment)>,
+    /// By the moment from which an entry may be served.
     due: BTreeSet<(Moment, K)>,
-    /// By the moment by which.
+    /// By the moment by which it must be.
     limits: BTreeSet<(Moment, K)>,
 }
 
 impl<K: Ord + Clone> Schedule<K> {
     /// No deadlines.
     pub fn new() -> Self {
-        Self { deadlines: BTreeMap::new(), due: BTreeSet::new(), limits: BTreeSet::new() }
+        Self { entries: BTreeMap::new(), due: BTreeSet::new(), limits: BTreeSet::new() }
     }
 
     /// Sets the deadline of `key`, in place of the one it had; `None` takes it away.
     pub fn set(&mut self, key: &K, at: Option<Moment>, slack: Duration) {
-        if let Some((due, limit)) = self.deadlines.remove(key) {
+        if let Some((due, limit)) = self.entries.remove(key) {
             self.due.remove(&(due, key.clone()));
             self.limits.remove(&(limit, key.clone()));
         }
         if let Some(at) = at {
             let limit = at + slack;
-            self.deadlines.insert(key.clone(), (at, limit));
+            self.entries.insert(key.clone(), (at, limit));
             self.due.insert((at, key.clone()));
             self.limits.insert((limit, key.clone()));
         }
@@ -42,11 +41,11 @@ impl<K: Ord + Clone> Schedule<K> {
 
     /// Takes out every key that may be served at `now`, the longest due first.
     pub fn take_due(&mut self, now: Moment) -> Vec<K> {
-        let due: Vec<K> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
-        for key in &due {
+        let served: Vec<K> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
+        for key in &served {
             self.set(key, None, Duration::ZERO);
         }
-        due
+        served
     }
 
     /// When to wake; `None` when there is nothing to wake for.

@@ -28,7 +28,7 @@ use crate::model::AccountName;
 use crate::paths::Paths;
 use crate::policy::account::{Command, Input};
 use crate::policy::schedule::Schedule;
-use crate::policy::time::{BootId, Now, Stamp};
+use crate::policy::time::{BootId, Moment, Now, Stamp};
 use crate::service::{self, Signal, Signals};
 use crate::state::{State, StoreError};
 use crate::transport::{Network, NetworkError, Transport};
@@ -37,6 +37,8 @@ use crate::transport::{Network, NetworkError, Transport};
 const CONFIG_DEBOUNCE: Duration = Duration::from_millis(250);
 /// How long a stop waits for a refresh in flight; longer than one token request and its file work.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// How often, at most, the watches are followed anew; it rides along with other wake-ups.
+const REARM: Duration = Duration::from_mins(10);
 /// A machine that slept longer than this has to find its network again.
 const SLEPT: Duration = Duration::from_secs(2);
 
@@ -103,6 +105,8 @@ pub struct Supervisor {
     timer: Timer,
     watch: Watch,
     suspended: Duration,
+    /// The watch is armed anew now and then: what inotify cannot see shows only when paths are followed again.
+    rearm_at: Moment,
     watchdog: Option<Duration>,
     stopping: bool,
     started_at: Stamp,
@@ -174,6 +178,7 @@ impl Supervisor {
             schedule: Schedule::new(),
             watch: Watch::new(),
             suspended: clock::suspended(),
+            rearm_at: now.moment + REARM,
             watchdog: service::watchdog_wants(),
             stopping: false,
             started_at: now.stamp,
@@ -259,6 +264,10 @@ impl Supervisor {
             Event::Signal(Signal::Poll) => self.poll_all(),
         }
         let now = self.clock.now();
+        if now.moment >= self.rearm_at {
+            self.watch.rearm();
+            self.rearm_at = now.moment + REARM;
+        }
         for wake in self.schedule.take_due(now.moment) {
             self.on_wake(wake);
         }

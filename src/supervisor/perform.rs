@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::handle::Transition;
 use super::{Supervisor, tell};
+use crate::credential::delegate::Delegate;
 use crate::credential::owner::{OwnerHandle, telling_headers};
 use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageOutcome};
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
@@ -58,6 +59,7 @@ impl Supervisor {
                     answers.push(Input::Stepped(event, None));
                 }
                 Action::Rotate(step) => answers.extend(self.rotate(name, step)),
+                Action::Run => answers.extend(self.delegate(name)),
                 Action::Persist(record) => {
                     gates_moved |= matches!(record, Record::Login { .. });
                     self.persist(name, &record);
@@ -129,6 +131,24 @@ impl Supervisor {
         }
         self.with_owner(name, |owner| owner.perform(step));
         None
+    }
+
+    /// Starts the vendor's own command. Rare, and a matter of milliseconds: it does not wait for it.
+    fn delegate(&self, name: &AccountName) -> Option<Input> {
+        let config = &self.accounts.get(name)?.config;
+        let relocation = match config.credentials.parent() {
+            Some(dir) if config.credentials != self.paths.home.join(".claude/.credentials.json") => {
+                vec![("CLAUDE_CONFIG_DIR".to_owned(), dir.to_owned())]
+            }
+            _ => Vec::new(),
+        };
+        let delegate = Delegate {
+            account: name.clone(),
+            command: config.command.clone(),
+            relocation,
+            home: self.paths.home.clone(),
+        };
+        Some(Input::Launched(delegate.start()))
     }
 
     /// A record that cannot be stored is kept in memory, and said once.

@@ -157,7 +157,7 @@ impl Supervisor {
     fn apply_file(&mut self) -> Result<(), String> {
         let loaded = config::load(self.config_file.as_deref(), &self.paths).map_err(|refused| refused.to_string())?;
         if loaded.config == self.config {
-            tracing::debug!("the config is unchanged");
+            self.apply_again();
             return Ok(());
         }
         let transport = Transport::new(network(&loaded.config)).map_err(|error| error.to_string())?;
@@ -180,6 +180,16 @@ impl Supervisor {
         }
         self.enrol();
         tracing::info!(event = "reloaded", accounts = self.accounts.len(), "the config was reloaded");
+    }
+
+    /// The same config: what was switched off until a reload is tried again.
+    fn apply_again(&mut self) {
+        let accounts: Vec<_> =
+            self.accounts.iter().map(|(name, held)| (name.clone(), self.rules(&held.config))).collect();
+        for (name, rules) in accounts {
+            self.feed(&name, Input::Configured(Box::new(rules)));
+        }
+        tracing::debug!("the config is unchanged");
     }
 
     fn rules(&self, account: &config::Account) -> Rules {
@@ -212,9 +222,11 @@ impl Supervisor {
             refresh: RefreshRules {
                 mode: if self.read_only { RefreshMode::Never } else { account.refresh },
                 owner: account.owner,
+                read_only: self.read_only || matches!(config.accounts, Accounts::Discovered),
                 retries: config.refresh.retries,
                 retry_base: config.refresh.retry_base,
                 before_expiry: config.refresh.before_expiry,
+                idle_grace: config.refresh.idle_grace,
             },
         }
     }

@@ -1,8 +1,12 @@
 //! Holds the README, the documents and the samples to what the binary really does.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use quotad::config::reference::{Setting, reference};
+use quotad::policy::status::{AccountState, GateState};
 
 const QUOTAD: &str = env!("CARGO_BIN_EXE_quotad");
 
@@ -62,6 +66,56 @@ fn every_sample_config_passes_check() {
     assert!(checked >= 2, "the samples were found");
 }
 
+/// With `QUOTAD_BLESS=1` it writes the document instead.
+#[test]
+fn the_documented_configuration_is_what_the_sample_says() {
+    let generated = configuration();
+    let file = root().join("docs/configuration.md");
+    if std::env::var_os("QUOTAD_BLESS").is_some() {
+        fs::write(&file, &generated).expect("docs/configuration.md can be written");
+    }
+    let written = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        generated == written,
+        "docs/configuration.md differs from config/quotad.toml: run `QUOTAD_BLESS=1 cargo test --test it docs`"
+    );
+}
+
+#[test]
+fn the_operations_page_explains_every_state_gate_and_exit_code() {
+    let page = read("docs/operations.md");
+    let row = |word: &str| page.contains(&format!("\n| `{word}` |"));
+    for state in AccountState::ALL {
+        assert!(row(state.as_str()), "docs/operations.md does not explain the state `{}`", state.as_str());
+    }
+    for gate in [GateState::Clear, GateState::Cooling, GateState::Probing, GateState::Blocked] {
+        assert!(page.contains(&format!("`{}`", gate.as_str())), "docs/operations.md lacks `{}`", gate.as_str());
+    }
+    for gate in ["usage", "token", "auth"] {
+        assert!(row(gate), "docs/operations.md does not explain the gate `{gate}`");
+    }
+    for exit in exits() {
+        assert!(page.contains(&format!("\n| {exit} |")), "docs/operations.md does not explain exit code {exit}");
+    }
+}
+
+#[test]
+fn every_event_that_the_documents_name_is_one_that_is_logged() {
+    let mut sources = String::new();
+    for file in
+        ["supervisor/tell.rs", "supervisor/roster.rs", "supervisor/mod.rs", "supervisor/perform.rs", "cli/run.rs"]
+    {
+        sources += &read(&format!("src/{file}"));
+    }
+    for document in documents() {
+        for event in read(&document).split("QUOTAD_EVENT=").skip(1) {
+            let event: String = event.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            let logged = sources.contains(&format!("event = \"{event}\""));
+            assert!(event.is_empty() || logged, "{document} names the event {event}, which is never logged");
+        }
+    }
+}
+
 #[test]
 fn the_unit_runs_a_verb_that_exists_and_gives_up_on_the_exit_codes_that_mean_it() {
     let unit = read("systemd/quotad.service");
@@ -71,9 +125,8 @@ fn the_unit_runs_a_verb_that_exists_and_gives_up_on_the_exit_codes_that_mean_it(
     for exit in [quotad::cli::Exit::Config, quotad::cli::Exit::Limited] {
         assert!(value("RestartPreventExitStatus").split(' ').any(|code| code == (exit as u8).to_string()), "{exit:?}");
     }
-    for line in unit.lines().filter(|line| line.contains(" #") && !line.starts_with('#')) {
-        panic!("systemd takes no trailing comment: {line}");
-    }
+    let trailing = unit.lines().find(|line| line.contains(" #") && !line.starts_with('#'));
+    assert_eq!(trailing, None, "systemd takes no trailing comment");
 }
 
 fn root() -> &'static Path {
@@ -90,6 +143,37 @@ fn documents() -> Vec<String> {
     let names = entries.map(|entry| entry.expect("docs/ can be listed").file_name().to_string_lossy().into_owned());
     let markdown = names.filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "md"));
     markdown.map(|name| format!("docs/{name}")).chain(["README.md".to_owned()]).collect()
+}
+
+/// `docs/configuration.md`, as `config/quotad.toml` has it.
+fn configuration() -> String {
+    let reference = reference();
+    let mut page = "# Configuration\n\n".to_owned();
+    page += "Generated from [config/quotad.toml](../config/quotad.toml), which a test holds to the code; \
+             `man quotad.toml` says the same.\n";
+    for paragraph in reference.intro {
+        let _ = write!(page, "\n{paragraph}\n");
+    }
+    for table in reference.tables {
+        let _ = write!(page, "\n## `[{}]`\n\n{}\n\n", table.name, table.about);
+        page += "| key | default | meaning | range |\n|---|---|---|---|\n";
+        for Setting { key, value, is_default, meaning, range } in table.settings {
+            let example = if is_default { "" } else { "none; e.g. " };
+            let _ = writeln!(page, "| `{key}` | {example}`{value}` | {meaning} | {range} |");
+        }
+    }
+    page
+}
+
+/// The exit codes that the manual lists.
+fn exits() -> Vec<u8> {
+    let output = Command::new(QUOTAD).arg("man").output().expect("quotad runs");
+    let manual = String::from_utf8(output.stdout).expect("the manual is text");
+    let section = manual.split("EXIT STATUS").nth(1).and_then(|rest| rest.split(".SH").next()).expect("a section");
+    let codes = section.lines().filter_map(|line| line.strip_prefix("\\fB")?.strip_suffix("\\fR")?.parse().ok());
+    let codes: Vec<u8> = codes.collect();
+    assert!(codes.len() == 7, "{section}");
+    codes
 }
 
 /// The verbs that `quotad --help` lists.

@@ -63,7 +63,8 @@ impl Tmpfs {
     fn on(house: &House) -> Option<Self> {
         let dir = house.credentials("own").parent().unwrap().to_owned();
         fs::create_dir_all(&dir).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]).arg(&dir).status();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]).arg(&dir).status();
         if mounted.is_ok_and(|status| status.success()) {
             return Some(Self(dir));
         }
@@ -183,7 +184,8 @@ fn a_directory_that_may_not_be_written_is_found_out_and_nothing_is_sent() {
     let dir = way.house.credentials("own").parent().unwrap().to_owned();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o500)).unwrap();
     let config = way.house.path("config.toml");
-    let mut daemon = way.house.quotad(&["run", "--config", config.to_str().unwrap()]).uid(65534).gid(65534).spawn().unwrap();
+    let mut daemon =
+        way.house.quotad(&["run", "--config", config.to_str().unwrap()]).uid(65534).gid(65534).spawn().unwrap();
     let said = || {
         let output = way.house.quotad(&["status", "--json"]).uid(65534).gid(65534).output().unwrap();
         String::from_utf8(output.stdout).unwrap()

@@ -93,8 +93,7 @@ fn victim() {
     let clock = Clock::real();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let setup =
-            Setup { loaded, config_file: None, paths, state, clock, logging: None, read_only: false };
+        let setup = Setup { loaded, config_file: None, paths, state, clock, logging: None, read_only: false };
         let (supervisor, _handle) = Supervisor::start(setup).unwrap();
         supervisor.run(None, tokio::time::sleep(Duration::from_secs(20))).await;
     });

@@ -1,11 +1,13 @@
 //! The integration tests, in one binary: the real daemon against the embedded vendor, and the code and the documents
 //! against what they promise.
+#![expect(clippy::print_stdout, reason = "a test says what it skipped and what it measured")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod architecture;
+mod competitors;
 mod daemon;
-mod faults;
 mod docs;
+mod faults;
 mod hostile;
 mod kill;
 mod support;

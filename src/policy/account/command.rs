@@ -5,7 +5,7 @@
 
 use super::{Account, Action, Activity, Reason, Turn};
 use crate::model::{Credential, CredentialOwner};
-use crate::policy::refresh::{self, Mark};
+use crate::policy::refresh;
 use crate::policy::time::{Deadline, Dice, Now, Stamp};
 
 /// What a person asks of an account.
@@ -79,15 +79,16 @@ impl Account {
         if self.can_ask(turn.now) {
             return self.on_poll(turn);
         }
-        let mark = self.refresh_mark();
-        let token = self.login().and_then(|login| login.refresh);
-        let is_own = self.rules.refresh.owner == CredentialOwner::Quotad;
-        let (Some(token), true, false) = (token, is_own, mark.retried) else { return self.login_needed() };
-        if self.activity != Activity::Idle || !self.token.pause().admits(turn.now.moment) {
+        if self.rules.refresh.owner != CredentialOwner::Quotad || self.refresh_mark().retried {
+            return self.login_needed();
+        }
+        if !self.token.pause().admits(turn.now.moment) {
             let until = self.token.pause().until().map(|until| turn.now.stamp_at(until.at));
             return wait(until, "the token endpoint asked to be left alone".to_owned());
         }
-        self.mark(token, Mark { retried: true, ..mark }, turn);
+        if self.activity != Activity::Idle {
+            return wait(Some(turn.now.stamp), "something else is under way; try again in a moment".to_owned());
+        }
         self.second_try = true;
         if self.login().is_some_and(|login| self.may_post(login, turn.now).is_err()) {
             self.second_try = false;
@@ -119,6 +120,12 @@ impl Account {
         if !self.can_ask(now) {
             return self.cannot_ask(now);
         }
+        if self.is_forbidden() {
+            return self.login_needed();
+        }
+        if let Some(retry) = self.poll.and_then(|poll| poll.retry_at) {
+            return done(Some(now.stamp_at(retry)), "a poll is under way; its next try will be sent then".to_owned());
+        }
         let floor = self.asked.map_or(now.moment, |asked| asked.at).max(now.moment).max(self.settle_until);
         let at = floor.min(self.next_poll.map_or(floor, |next| next.at)).max(now.moment);
         self.next_poll = Some(Deadline { at, length: at.since(now.moment) });
@@ -134,7 +141,9 @@ impl Account {
     /// Why no request makes sense, as an answer.
     fn cannot_ask(&mut self, now: Now) -> Answer {
         match self.login() {
-            Some(login) if refresh::is_expired(login, now) && self.refresh_mark().dead.is_none() => {
+            Some(login)
+                if refresh::is_expired(login, now) && self.has_scope(login) && self.refresh_mark().dead.is_none() =>
+            {
                 let at = self.refresh_at(now).map(|at| now.stamp_at(at));
                 wait(at, "the access token has expired".to_owned())
             }
@@ -143,11 +152,11 @@ impl Account {
     }
 
     fn login_needed(&self) -> Answer {
-        let view = match &self.credential {
+        let said = match &self.credential {
             Some(Credential::Unreadable(why)) => why.clone(),
             _ => format!("log in again: {}", self.rules.login_command),
         };
-        Answer { verdict: Verdict::LoginNeeded, at: None, said: view }
+        Answer { verdict: Verdict::LoginNeeded, at: None, said }
     }
 }
 

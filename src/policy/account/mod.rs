@@ -1,11 +1,14 @@
 //! One account: [`Input`] in, [`Action`]s out. Composes gates, auth pause, refresh and rotation.
 //!
 //! Owns the order of things: one operation at a time, every request preceded by a look at the credential file, and
-//! one place ([`Account::decide`]) where it is said what happens next. Never performs anything. `poll` reads what a
-//! request came to, `renewal` what a rotation came to, `command` answers a person, `view` finds the words, `record`
-//! is what survives a restart.
+//! one place ([`Account::decide`]) where it is said what happens next. Never performs anything. `face` is
+//! what goes in and comes out, `look` takes in what the file holds, `poll` what a request came to, `renewal` what a
+//! rotation came to, `command` answers a person, `view` finds the words, `record` is what survives a restart.
 
 mod command;
+mod delegation;
+mod face;
+mod look;
 mod poll;
 mod record;
 mod renewal;
@@ -14,188 +17,24 @@ mod view;
 use std::time::Duration;
 
 pub use command::{Answer, Command, Verdict};
+pub use face::{Action, Event, GateName, Input, Look, Recalled, Rules, Unplaced};
 pub use record::{FileRecord, LoginRecord, Record};
 
+use self::delegation::Delegated;
 use self::poll::{Poll, Setback};
-use super::auth::{AuthPause, AuthRules};
-use super::gate::{Gate, GateRules, Pace};
-use super::refresh::{self, Mark, Marks, RefreshRules};
-use super::rotation::{self, Minted, Rotation, Step};
-use super::status::{AccountState, Counters};
+use self::view::Words;
+use super::auth::AuthPause;
+use super::gate::{Gate, Pace};
+use super::refresh::{self, Mark, Marks};
+use super::rotation::Rotation;
+use super::status::Counters;
 use super::time::{BootId, Deadline, Dice, Moment, Now, Stamp, jittered};
-use crate::model::{AccountName, Credential, Exchange, Fingerprint, Login, ProviderId, Reading, UsageOutcome};
+use crate::model::{AccountName, Credential, Exchange, Fingerprint, Login, Reading};
 
-/// How long a file must lie still before it is looked at again.
-const DEBOUNCE: Duration = Duration::from_millis(250);
 /// Looks after a terminal refusal of a refresh token, before it is believed (credentials.md 9.3).
 const VERDICT_LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
 /// After a resume the network needs a moment; jitter comes on top.
 const SETTLE: Duration = Duration::from_secs(10);
-/// First polls after a start leave within this, or a tenth of the interval if that is shorter.
-const FIRST_POLLS: Duration = Duration::from_secs(5);
-
-/// Everything configurable that an account's decisions depend on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rules {
-    /// Its label.
-    pub name: AccountName,
-    /// Its vendor.
-    pub provider: ProviderId,
-    /// The credential file, as shown.
-    pub credentials: String,
-    /// Scheme, host and port of the usage endpoint: gates belong to it.
-    pub origin: String,
-    /// The configured interval, already raised to the floor.
-    pub interval: Duration,
-    /// Two polls are never closer; zero for a loopback URL.
-    pub floor: Duration,
-    /// Lengthens the interval by up to this share.
-    pub jitter: f64,
-    /// Retries of transient failures within one poll.
-    pub retries: u32,
-    /// The first retry waits up to this; it doubles.
-    pub retry_base: Duration,
-    /// Up to this.
-    pub retry_max: Duration,
-    /// Consecutive 529s before the next source is used.
-    pub overloaded_fallback: u32,
-    /// Whether the account has another source than the API.
-    pub has_other_source: bool,
-    /// The scope a token needs to ask for usage.
-    pub usage_scope: Option<&'static str>,
-    /// What a person runs to log in again.
-    pub login_command: String,
-    /// Both rate-limit pauses.
-    pub gates: GateRules,
-    /// The auth pause.
-    pub auth: AuthRules,
-    /// The refresh.
-    pub refresh: RefreshRules,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Input {
-    /// The moment of [`Account::next_wake`] has come.
-    Timer,
-    /// The credential file, or something beside it, may have changed.
-    Touched,
-    /// [`Action::Look`] was performed.
-    Looked(Look),
-    /// [`Action::Recall`] was performed: what is stored for the login.
-    Recalled(Box<Recalled>),
-    /// [`Action::Ask`] was performed.
-    Replied(UsageOutcome, Exchange),
-    /// [`Action::Fence`] or [`Action::Rotate`] was performed.
-    Stepped(rotation::Event, Option<Exchange>),
-    /// The configuration changed.
-    Configured(Box<Rules>),
-    /// The machine slept.
-    Woke,
-}
-
-/// What a look at the credential file brought.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
-    /// What the file holds, or, while a successor waits to be placed, what quotad knows to be newer.
-    pub credential: Credential,
-    /// How long to wait before each further look that must find the same before it is believed (a torn file, a
-    /// missing one: credentials.md 9.1); empty when one look is enough.
-    pub doubt: &'static [Duration],
-    /// What a person should put right, although it keeps nothing from working.
-    pub warning: Option<String>,
-    /// A successor that was granted but does not lie in the file yet.
-    pub unplaced: Option<Unplaced>,
-}
-
-/// A granted successor that waits for its place: the file still holds the posted token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unplaced {
-    /// The token it replaces.
-    pub posted: Fingerprint,
-    /// The token that waits.
-    pub minted: Minted,
-}
-
-/// What is stored for a login.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Recalled {
-    /// Gates, pace and deadlines.
-    pub login: Option<LoginRecord>,
-    /// The last good reading.
-    pub reading: Option<Reading>,
-}
-
-/// What the shell must do, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Read the credential file; answer with [`Input::Looked`].
-    Look,
-    /// Load what is stored under [`Account::login_key`]; answer with [`Input::Recalled`].
-    Recall,
-    /// Send one usage request with this access token; answer with [`Input::Replied`].
-    Ask(Fingerprint),
-    /// Store this mark durably; answer with [`Input::Stepped`], `Done` only if it is on disk.
-    Fence(Fingerprint, Mark),
-    /// Perform one step of a rotation; answer with [`Input::Stepped`].
-    Rotate(Step),
-    /// Store this, before anything that follows.
-    Persist(Record),
-    /// Tell the world.
-    Tell(Event),
-}
-
-/// What is worth telling.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The state changed; the view says the rest.
-    StateChanged {
-        /// The state before.
-        from: AccountState,
-        /// The state now.
-        to: AccountState,
-    },
-    /// A gate began to cool.
-    GateCooling(GateName),
-    /// A gate is clear again.
-    GateCleared(GateName),
-    /// The file holds a different access token, not of quotad's making.
-    CredentialsChanged,
-    /// A POST to the token endpoint leaves.
-    RefreshSent,
-    /// A new token lies in the file.
-    RefreshDone,
-    /// It does not; the phrase says why.
-    RefreshFailed(String),
-    /// Somebody else rotated first.
-    LostRace,
-    /// This refresh token was refused for good.
-    AccountDead,
-    /// Something a person should know; the phrase says what.
-    Warning(String),
-}
-
-/// The three pauses an account can be in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GateName {
-    /// Rate limit of the usage endpoint.
-    Usage,
-    /// Rate limit of the token endpoint.
-    Token,
-    /// Rejected tokens.
-    Auth,
-}
-
-impl GateName {
-    /// The name used in JSON, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Usage => "usage",
-            Self::Token => "token",
-            Self::Auth => "auth",
-        }
-    }
-}
 
 /// What the account waits for the shell to do. At most one thing at a time.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,6 +84,7 @@ impl Turn<'_> {
 
 /// One account's whole state.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own; an enum would name their products")]
 pub struct Account {
     rules: Rules,
     boot: BootId,
@@ -252,6 +92,8 @@ pub struct Account {
     cautious: bool,
     activity: Activity,
 
+    /// The access token last seen, also before the last restart.
+    known: Option<Fingerprint>,
     /// What the last look found; `None` before the first.
     credential: Option<Credential>,
     /// The account uuid, once known; forgotten never, replaced by a different one only.
@@ -309,12 +151,19 @@ pub struct Account {
     next_purpose: Purpose,
     /// Looks in a row that found something doubtful.
     doubts: usize,
+    /// The next look that counts among them is due then.
+    doubted_until: Option<Moment>,
     warning: Option<String>,
+    /// When the vendor's command was started, within the last day.
+    runs: Vec<Stamp>,
+    /// The command runs, or ran a moment ago.
+    delegated: Option<Delegated>,
     /// The slow look at a file that nothing is asked with.
     tick: Moment,
     settle_until: Moment,
 
-    state: AccountState,
+    /// What was said when nothing was under way: half an operation is no news.
+    settled: Words,
     since: Stamp,
     counters: Counters,
     exchanges: Vec<Exchange>,
@@ -330,9 +179,10 @@ impl Account {
             boot,
             cautious,
             activity: Activity::Idle,
+            known: restored.known,
             credential: None,
-            identity: None,
-            life: Duration::ZERO,
+            identity: restored.identity,
+            life: restored.life,
             unplaced: None,
             marks,
             usage: Gate::default(),
@@ -363,10 +213,13 @@ impl Account {
             look_at: Some(now.moment),
             next_purpose: Purpose::Turn,
             doubts: 0,
+            doubted_until: None,
             warning: None,
+            runs: restored.runs,
+            delegated: None,
             tick: now.moment,
             settle_until: now.moment,
-            state: AccountState::Starting,
+            settled: Words::of_a_start(),
             since: now.stamp,
             counters: Counters::default(),
             exchanges: Vec::new(),
@@ -383,10 +236,13 @@ impl Account {
             Input::Recalled(recalled) => self.on_recalled(&recalled, &mut turn),
             Input::Replied(outcome, exchange) => self.on_replied(outcome, exchange, &mut turn),
             Input::Stepped(event, exchange) => self.on_stepped(event, exchange, &mut turn),
+            Input::Launched(result) => self.on_launched(result, &mut turn),
             Input::Configured(rules) => self.on_configured(*rules, &mut turn),
             Input::Woke => self.on_woke(&mut turn),
         }
-        self.note_state(&mut turn);
+        if self.is_settled() {
+            self.note_state(&mut turn);
+        }
         turn.actions
     }
 
@@ -395,22 +251,22 @@ impl Account {
         if self.activity != Activity::Idle {
             return None;
         }
-        let retry = self.poll.as_ref().and_then(|poll| poll.retry_at);
         let turn = if self.paused {
             None
-        } else if let Some(retry) = retry {
+        } else if let Some(retry) = self.poll.and_then(|poll| poll.retry_at) {
             Some(retry)
         } else {
-            let pauses = [self.usage.pause().until(), self.auth.pause().until()];
-            let poll = self
-                .next_poll
-                .filter(|_| self.can_ask(now))
-                .map(|next| pauses.into_iter().flatten().map(|until| until.at).fold(next.at, Moment::max));
-            let refresh = self.refresh_at(now);
-            poll.into_iter().chain(refresh).min().or(Some(self.tick))
+            self.poll_at(now).into_iter().chain(self.refresh_at(now)).min().or(Some(self.tick))
         };
         let wake = turn.into_iter().chain(self.look_at).min()?;
         Some(wake.max(self.settle_until))
+    }
+
+    /// When the next poll may begin; `None` when none makes sense.
+    fn poll_at(&self, now: Now) -> Option<Moment> {
+        let next = self.next_poll.filter(|_| self.can_ask(now))?;
+        let pauses = [self.usage.pause().until(), self.auth.pause().until()];
+        Some(pauses.into_iter().flatten().map(|until| until.at).fold(next.at, Moment::max))
     }
 
     /// How much later than [`Self::next_wake`] the timer may come without anyone noticing: the slow look at a file
@@ -432,130 +288,12 @@ impl Account {
         }
     }
 
-    /// The debounce runs from the first sign of a change, so that a busy writer cannot put the look off for ever. The
-    /// looks of a verdict keep their distances.
-    fn on_touched(&mut self, now: Moment) {
-        if !matches!(self.next_purpose, Purpose::Verdict { .. }) {
-            let soon = now + DEBOUNCE;
-            self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
-        }
-    }
-
-    fn look(&mut self, purpose: Purpose, turn: &mut Turn) {
-        self.activity = Activity::Looking(purpose);
-        turn.act(Action::Look);
-    }
-
-    fn on_looked(&mut self, look: Look, turn: &mut Turn) {
-        let Activity::Looking(purpose) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
-        if let Some(wait) = look.doubt.get(self.doubts).copied() {
-            self.doubts += 1;
-            return self.look_again(wait, purpose, turn);
-        }
-        if look.doubt.is_empty() {
-            self.doubts = 0;
-        }
-        self.warning = look.warning;
-        self.unplaced = look.unplaced;
-        if self.take_in(look.credential, turn) {
-            // Another login: its own gates come first; whatever the look was for belonged to the old one.
-            self.activity = Activity::Recalling;
-            turn.act(Action::Recall);
-            return;
-        }
-        match purpose {
-            Purpose::Turn => self.decide(turn),
-            Purpose::Rejection { token, permanent, said } => self.on_rejection(token, permanent, said, turn),
-            Purpose::Verdict { posted, said, looks, reason } => self.on_verdict(posted, said, looks, reason, turn),
-        }
-    }
-
-    fn look_again(&mut self, wait: Duration, purpose: Purpose, turn: &mut Turn) {
-        if self.look_at.is_none() {
-            self.look_at = Some(turn.now.moment + wait);
-            self.next_purpose = purpose;
-        }
-    }
-
-    /// Takes in what the file holds. Returns whether the login's stored state must be recalled first: at the first
-    /// look, and when the file now belongs to another account.
-    fn take_in(&mut self, credential: Credential, turn: &mut Turn) -> bool {
-        let first = self.credential.is_none();
-        let before = self.credential.take();
-        let was_in_trouble = self.is_in_trouble();
-        self.credential = Some(credential);
-        let Some(login) = self.login().cloned() else { return first };
-
-        let known_before = before.as_ref().and_then(Credential::login).map(|login| login.access);
-        let is_new = known_before != Some(login.access);
-        if is_new {
-            self.life = login.expires_at.map_or(Duration::ZERO, |at| turn.now.until(at));
-        }
-        if self.cautious && first {
-            self.fence_what_is_found(&login, turn);
-        }
-        if first {
-            self.inherited_fence = self.refresh_mark().fence.is_some();
-        }
-        let switched = login.identity.is_some() && login.identity != self.identity;
-        let is_another_account = switched && self.identity.is_some();
-        if switched {
-            self.identity.clone_from(&login.identity);
-        }
-        if is_another_account {
-            self.forget_login();
-            turn.tell(Event::Warning("the credential file now belongs to another account".to_owned()));
-        }
-        if is_new && !first && !self.marks.of(login.access).minted {
-            turn.tell(Event::CredentialsChanged);
-            self.auth.lift();
-            self.early = !self.usage.pause().admits(turn.now.moment) && self.usage.spend_early_probe();
-            self.earned = was_in_trouble || is_another_account || self.early;
-            self.refresh_off = None;
-            self.renewal_owed = false;
-            self.tries = 0;
-            self.persist_gates(turn);
-        }
-        // A login that had no name until now keeps what is known of it: see `restore_login`.
-        first || switched
-    }
-
-    /// Whether anything but the rate is wrong: then a new token is worth a request at once.
-    fn is_in_trouble(&self) -> bool {
-        let fine = matches!(self.state, AccountState::Starting | AccountState::Ok | AccountState::Throttled);
-        !fine || self.auth.pause().failures() > 0
-    }
-
-    fn on_recalled(&mut self, recalled: &Recalled, turn: &mut Turn) {
-        self.activity = Activity::Idle;
-        let fresh = self.next_poll.is_none();
-        if let Some(login) = &recalled.login {
-            self.restore_login(login, turn.now);
-        }
-        self.reading = self.reading.take().or_else(|| recalled.reading.clone());
-        if self.cautious && fresh {
-            self.usage = Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice);
-            self.token = Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice);
-            self.auth = AuthPause::cautious(&self.rules.auth, turn.now.moment, turn.dice);
-            self.cautious = false;
-            self.persist_gates(turn);
-        }
-        let spread = FIRST_POLLS.min(self.rules.interval / 10).mul_f64(turn.dice.roll());
-        let first = Deadline::after(turn.now.moment, spread);
-        self.next_poll = Some(self.next_poll.map_or(first, |stored| if fresh { stored.later(first) } else { stored }));
-        self.hold_back();
-        self.decide(turn);
-    }
-
     fn on_configured(&mut self, rules: Rules, turn: &mut Turn) {
-        let redraw = rules.interval != self.rules.interval || rules.jitter != self.rules.jitter;
+        let redraw = rules.interval != self.rules.interval || rules.jitter.to_bits() != self.rules.jitter.to_bits();
         self.rules = rules;
         self.refresh_off = None;
-        if let (true, Some(asked)) = (redraw, self.asked) {
-            let began = Moment::from_millis(asked.at.as_millis()) - asked.length;
-            let wait = jittered(self.pace.interval(self.rules.interval), self.rules.jitter, turn.dice);
-            self.next_poll = Some(Deadline::after(began, wait));
-            self.hold_back();
+        if redraw && self.asked.is_some() {
+            self.draw_next_poll(turn);
             self.persist_login(false, turn);
         }
         self.tick = turn.now.moment;
@@ -574,6 +312,10 @@ impl Account {
             return;
         }
         let now = turn.now;
+        if now.moment < self.settle_until {
+            self.look_at.get_or_insert(self.settle_until);
+            return;
+        }
         self.tick = now.moment + jittered(self.rules.interval, self.rules.jitter, turn.dice);
         if self.refresh_at(now).is_some_and(|at| at <= now.moment) {
             self.renew(turn);
@@ -634,14 +376,6 @@ impl Account {
     /// Takes note of a mark that another account of this state directory made.
     pub fn learn(&mut self, fingerprint: Fingerprint, mark: Mark) {
         self.marks.set(fingerprint, mark);
-    }
-
-    fn note_exchange(&mut self, exchange: Exchange) {
-        const KEPT: usize = 20;
-        if self.exchanges.len() >= KEPT {
-            self.exchanges.remove(0);
-        }
-        self.exchanges.push(exchange);
     }
 
     /// Whether the first look and what is stored are in: from here on commands have answers.

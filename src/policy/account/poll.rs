@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Record, Turn};
-use crate::model::{Exchange, Failure, Fingerprint, Reading, Source, UsageOutcome, Window};
+use crate::model::{Exchange, Failure, Fingerprint, Reading, RefreshMode, Source, UsageOutcome, Window};
 use crate::policy::auth::AuthPause;
 use crate::policy::gate::{Gate, Pace};
 use crate::policy::refresh::{self, Mark};
 use crate::policy::time::{Deadline, Moment, jittered};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// One poll under way: a request and its retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) struct Setback {
 pub(super) enum SetbackKind {
     /// 5xx, timeouts, refused connections: 1, 2, then 4 intervals.
     Transient,
-    /// No network: one interval, and nothing is counted.
+    /// No network: one interval; the count of what came before is kept as it is.
     Offline,
     /// An edge page: 30 minutes, doubling to 6 hours.
     Challenge,
@@ -99,12 +99,26 @@ impl Account {
         turn.act(Action::Ask(token));
     }
 
+    /// Whether the vendor forbids the answer to this token: one try a day.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.setback.as_ref().is_some_and(|setback| setback.kind == SetbackKind::NoPermission)
+    }
+
     /// No poll is due before the pauses let it pass.
     pub(super) fn hold_back(&mut self) {
         let pauses = [self.usage.pause().until(), self.auth.pause().until()];
         for until in pauses.into_iter().flatten() {
             self.next_poll = Some(self.next_poll.map_or(until, |next| next.later(until)));
         }
+    }
+
+    /// Keeps the last exchanges, for `explain`.
+    pub(super) fn note_exchange(&mut self, exchange: Exchange) {
+        const KEPT: usize = 20;
+        if self.exchanges.len() >= KEPT {
+            self.exchanges.remove(0);
+        }
+        self.exchanges.push(exchange);
     }
 
     pub(super) fn on_replied(&mut self, outcome: UsageOutcome, mut exchange: Exchange, turn: &mut Turn) {
@@ -165,7 +179,7 @@ impl Account {
         }
         self.usage.refuse(demand, &self.rules.gates, turn.now.moment, turn.dice);
         turn.tell(Event::GateCooling(GateName::Usage));
-        self.wait_from_last_request(self.interval(), turn);
+        self.draw_next_poll(turn);
         self.persist_gates(turn);
         self.decide(turn);
     }
@@ -213,21 +227,22 @@ impl Account {
     /// A poll ended without a reading: the next one waits what its kind of setback asks, and what the server asks.
     pub(super) fn set_back(&mut self, kind: SetbackKind, said: &str, demand: Option<Duration>, turn: &mut Turn) {
         self.poll = None;
-        let before = self.setback.as_ref().filter(|setback| setback.kind == kind).map_or(0, |setback| setback.count);
-        let count = before.saturating_add(1);
+        let (offline, before) = (SetbackKind::Offline, self.setback.as_ref());
+        let counted = before.filter(|before| [before.kind, kind].contains(&offline) || before.kind == kind);
+        let count = counted.map_or(0, |before| before.count).saturating_add(u32::from(kind != offline));
         self.setback = Some(Setback { kind, said: said.to_owned(), count });
-        self.wait_from_last_request(kind.wait(count, self.interval()), turn);
         if let Some(demand) = demand {
-            let demand = jittered(demand.min(self.rules.gates.max_retry_after), self.rules.jitter, turn.dice);
-            let served = Deadline::after(turn.now.moment, demand);
-            self.next_poll = Some(self.next_poll.map_or(served, |next| next.later(served)));
+            self.usage.hold(demand, &self.rules.gates, turn.now.moment, turn.dice);
         }
+        self.draw_next_poll(turn);
         self.persist_login(true, turn);
         self.decide(turn);
     }
 
-    /// Draws the next poll `wait` from the last request, and lets the pauses hold it back.
-    fn wait_from_last_request(&mut self, wait: Duration, turn: &mut Turn) {
+    /// Draws the next poll: an interval from the last request, or what the setback asks, and what the pauses ask.
+    pub(super) fn draw_next_poll(&mut self, turn: &mut Turn) {
+        let interval = self.interval();
+        let wait = self.setback.as_ref().map_or(interval, |setback| setback.kind.wait(setback.count, interval));
         let from = self.asked.map_or(turn.now.moment, |asked| asked.at - asked.length);
         self.next_poll = Some(Deadline::after(from, jittered(wait, self.rules.jitter, turn.dice)));
         self.hold_back();
@@ -248,10 +263,11 @@ impl Account {
         if permanent {
             let mark = Mark { dead: Some(said.to_owned()), ..self.marks.of(token) };
             self.mark(token, mark, turn);
-            turn.tell(Event::AccountDead);
         }
         let minted = self.marks.of(token).minted;
-        if self.auth.may_refresh(minted) && self.may_refresh_now(turn.now) {
+        // The other modes leave a rejected token to its owner until it expires.
+        let answers = self.rules.refresh.mode == RefreshMode::Always;
+        if answers && self.auth.may_refresh(minted) && self.may_refresh_now(turn.now) {
             self.auth.spend_refresh();
             self.persist_gates(turn);
             self.setback = Some(rejected(said));
@@ -282,8 +298,8 @@ fn meaning(outcome: &UsageOutcome) -> String {
         UsageOutcome::Answered { windows, .. } => format!("{} windows", windows.len()),
         UsageOutcome::Limited { demand: None } => "rate-limited, no advice".to_owned(),
         UsageOutcome::Limited { demand: Some(wait) } => format!("rate-limited, wait {} s", wait.as_secs()),
-        UsageOutcome::Rejected { permanent: false, said } => format!("token refused: {said}"),
-        UsageOutcome::Rejected { permanent: true, said } => format!("token refused for good: {said}"),
+        UsageOutcome::Rejected { permanent: false, said } => (*said).to_owned(),
+        UsageOutcome::Rejected { permanent: true, said } => format!("refused for good: {said}"),
         UsageOutcome::NoPermission { said } => format!("not allowed: {said}"),
         UsageOutcome::Failed { failure, .. } => match failure {
             Failure::Overloaded => "overloaded".to_owned(),

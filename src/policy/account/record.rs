@@ -3,6 +3,8 @@
 //! A [`LoginRecord`] belongs to (provider, origin, login), so that renaming an account, moving its file or running
 //! `once` forgets nothing. A [`FileRecord`] belongs to the credential file: rejections are about the token in it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::poll::Setback;
@@ -53,30 +55,44 @@ pub struct LoginRecord {
 /// The auth pause of a credential file, and what a person decided about it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FileRecord {
+    /// The access token last seen: a different one at the next start lifts the auth pause.
+    known: Option<String>,
+    /// How long that token was to live.
+    life: Duration,
+    identity: Option<String>,
     auth: AuthRecord,
     paused: bool,
     minted_at: Option<SavedDeadline>,
     lost_races: Vec<Stamp>,
     never_until: Option<SavedDeadline>,
+    runs: Vec<Stamp>,
 }
 
 /// A [`FileRecord`] brought back.
 pub(super) struct File {
+    pub(super) known: Option<Fingerprint>,
+    pub(super) life: Duration,
+    pub(super) identity: Option<String>,
     pub(super) auth: AuthPause,
     pub(super) paused: bool,
     pub(super) minted_at: Option<Deadline>,
     pub(super) lost_races: Vec<Stamp>,
     pub(super) never_until: Option<Deadline>,
+    pub(super) runs: Vec<Stamp>,
 }
 
 impl FileRecord {
     pub(super) fn restore(self, now: Now, boot: &BootId) -> File {
         File {
+            known: self.known.as_deref().and_then(Fingerprint::from_hex),
+            life: self.life,
+            identity: self.identity,
             auth: self.auth.restore(now, boot),
             paused: self.paused,
             minted_at: self.minted_at.map(|saved| saved.restore(now, boot)),
             lost_races: self.lost_races,
             never_until: self.never_until.map(|saved| saved.restore(now, boot)),
+            runs: self.runs,
         }
     }
 }
@@ -132,6 +148,8 @@ impl Account {
         self.reading = None;
         self.poll = None;
         self.minted_at = None;
+        self.refresh_not_before = None;
+        self.held = None;
     }
 
     /// Takes over the gates of another account of the same login, which has just been told something.
@@ -169,11 +187,15 @@ impl Account {
     pub(super) fn persist_file(&mut self, turn: &mut Turn) {
         let (now, boot) = (turn.now, &self.boot);
         let record = Box::new(FileRecord {
+            known: self.known.map(Fingerprint::to_hex),
+            life: self.life,
+            identity: self.identity.clone(),
             auth: self.auth.save(now, boot),
             paused: self.paused,
             minted_at: self.minted_at.map(|at| at.save(now, boot)),
             lost_races: self.lost_races.clone(),
             never_until: self.never_until.map(|at| at.save(now, boot)),
+            runs: self.runs.clone(),
         });
         turn.act(Action::Persist(Record::File { key: self.file_key(), record }));
     }

@@ -3,20 +3,26 @@
 use std::time::Duration;
 
 use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Turn, VERDICT_LOOKS};
-use crate::model::{Exchange, Fingerprint, Login, Refusal};
+use crate::model::{CredentialOwner, Exchange, Fingerprint, Login, RefreshMode, Refusal};
 use crate::policy::refresh::{self, Hold, Mark};
-use crate::policy::rotation::{self, End, Minted, Next, Rotation, Step};
+use crate::policy::rotation::{self, End, Next, Rotation, Step};
 use crate::policy::time::{Deadline, Moment, Now};
 
 /// An edge page on the token endpoint: at least this long (credentials.md 9.3, EDGE).
-const EDGE_WAIT: Duration = Duration::from_secs(30 * 60);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const EDGE_WAIT: Duration = Duration::from_mins(30);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 impl Account {
     /// When a refresh for the sake of expiry is due; `None` when none will be sent by itself.
     pub(super) fn refresh_at(&self, now: Now) -> Option<Moment> {
+        if self.rules.refresh.read_only {
+            return None;
+        }
         if self.unplaced.is_some() {
             return Some(self.refresh_not_before.unwrap_or(now.moment));
+        }
+        if self.rules.refresh.mode == RefreshMode::Command {
+            return self.command_at(now);
         }
         let login = self.login()?;
         let mark = self.refresh_mark();
@@ -65,13 +71,18 @@ impl Account {
         if let Some(unplaced) = self.unplaced.clone() {
             return self.begin(Rotation::placing(unplaced.posted, unplaced.minted), Reason::Placing, turn);
         }
+        if self.rules.refresh.mode == RefreshMode::Command {
+            return self.run_command(turn);
+        }
         // A fence found open counts as a try whose outcome is unknown: a crash loop climbs like any other failure.
-        if std::mem::take(&mut self.inherited_fence) && !self.token.pause().is_open() {
+        if std::mem::take(&mut self.inherited_fence) {
             self.tries = self.refresh_mark().posts.saturating_sub(1);
-            if !self.try_again_soon(turn) {
-                self.token_refuses(None, turn);
+            if !self.token.pause().is_open() {
+                if !self.try_again_soon(turn) {
+                    self.token_refuses(None, turn);
+                }
+                return;
             }
-            return;
         }
         let reason = if self.renewal_owed { Reason::Rejection } else { Reason::Expiry };
         self.rotate(reason, turn);
@@ -80,6 +91,10 @@ impl Account {
     /// Starts a rotation of the file's refresh token.
     pub(super) fn rotate(&mut self, reason: Reason, turn: &mut Turn) {
         let Some(posted) = self.login().and_then(|login| login.refresh) else { return };
+        // Inside an auth incident one refresh per rung, whatever it is for.
+        if self.auth.pause().is_open() {
+            self.auth.spend_refresh();
+        }
         self.begin(Rotation::of(posted), reason, turn);
     }
 
@@ -105,7 +120,12 @@ impl Account {
                     Step::OpenFence => {
                         let mark = self.marks.of(posted);
                         self.unfenced = Some(mark.clone());
-                        let mark = Mark { fence: Some(turn.now.stamp), posts: mark.posts + 1, ..mark };
+                        let mark = Mark {
+                            fence: Some(turn.now.stamp),
+                            posts: mark.posts + 1,
+                            retried: mark.retried || self.second_try,
+                            ..mark
+                        };
                         self.marks.set(posted, mark.clone());
                         turn.act(Action::Fence(posted, mark));
                     }
@@ -131,8 +151,7 @@ impl Account {
         let before = self.unfenced.clone().unwrap_or_default();
         match event {
             rotation::Event::Refused(Refusal::Terminal(said)) => {
-                let retried = mark.retried || self.second_try;
-                self.mark(posted, Mark { dead: Some((*said).to_owned()), fence: None, retried, ..mark }, turn);
+                self.mark(posted, Mark { dead: Some((*said).to_owned()), fence: None, ..mark }, turn);
             }
             // The outcome stays unknown: the fence stays open.
             rotation::Event::Refused(Refusal::Unknown(_)) => {}
@@ -142,6 +161,10 @@ impl Account {
             rotation::Event::Granted(minted) => {
                 let access = self.marks.of(minted.access);
                 self.mark(minted.access, Mark { minted: true, ..access }, turn);
+                // A second try that succeeds takes the verdict back.
+                if mark.dead.is_some() {
+                    self.mark(posted, Mark { dead: None, ..mark }, turn);
+                }
             }
             rotation::Event::Done
             | rotation::Event::Changed
@@ -165,13 +188,17 @@ impl Account {
     fn on_rotated(&mut self, posted: Fingerprint, end: End, reason: Reason, turn: &mut Turn) {
         let second_try = std::mem::take(&mut self.second_try);
         match end {
-            End::Minted(minted) => {
+            End::Minted(_) => {
                 turn.tell(Event::RefreshDone);
-                self.on_minted(&minted, reason, turn);
+                self.on_minted(reason, turn);
+                // Should it still count as unplaced, that is no reason to place it again at once.
+                if reason == Reason::Placing {
+                    self.refresh_not_before = Some(self.when_next_polled(turn.now));
+                }
             }
-            End::Unplaced(minted, why) => {
-                self.on_minted(&minted, reason, turn);
-                self.refresh_not_before = Some(turn.now.moment + self.rules.interval);
+            End::Unplaced(_, why) => {
+                self.on_minted(reason, turn);
+                self.refresh_not_before = Some(self.when_next_polled(turn.now));
                 if reason != Reason::Placing {
                     turn.tell(Event::Warning(format!(
                         "the new token could not be written into the credential file: {why}; \
@@ -187,7 +214,9 @@ impl Account {
                 if let Some(before) = self.unfenced.take() {
                     self.mark(posted, before, turn);
                 }
-                self.refresh_not_before = Some(turn.now.moment + self.rules.interval);
+                self.refresh_not_before = Some(self.when_next_polled(turn.now));
+                self.second_try = false;
+                self.auth.return_refresh();
                 if self.held.as_ref() != Some(&why) {
                     turn.tell(Event::RefreshFailed(why.clone()));
                 }
@@ -214,23 +243,23 @@ impl Account {
             self.rules.interval
         };
         self.refresh_not_before = Some(turn.now.moment + again);
+        self.auth.return_refresh();
         self.held = Some(who);
         self.go_on_without(reason, turn);
     }
 
-    fn on_minted(&mut self, minted: &Minted, reason: Reason, turn: &mut Turn) {
-        let two_intervals = self.rules.interval * 2;
-        if self.token.succeed(&self.rules.gates, two_intervals, turn.now.moment) {
-            turn.tell(Event::GateCleared(GateName::Token));
-        }
-        self.tries = 0;
-        self.renewal_owed = false;
+    fn on_minted(&mut self, reason: Reason, turn: &mut Turn) {
         self.refresh_not_before = None;
         self.held = None;
         if reason != Reason::Placing {
+            let two_intervals = self.rules.interval * 2;
+            if self.token.succeed(&self.rules.gates, two_intervals, turn.now.moment) {
+                turn.tell(Event::GateCleared(GateName::Token));
+            }
+            self.tries = 0;
+            self.renewal_owed = false;
             self.counters.refreshes += 1;
             self.minted_at = Some(Deadline::after(turn.now.moment, self.rules.interval));
-            self.life = minted.lease;
         }
         // One refresh and one request answer a rejection.
         self.earned |= reason == Reason::Rejection;
@@ -261,7 +290,6 @@ impl Account {
             Refusal::Terminal(said) => {
                 self.tries = 0;
                 if second {
-                    turn.tell(Event::AccountDead);
                     return self.go_on_without(reason, turn);
                 }
                 return self.look(Purpose::Verdict { posted, said, looks: 1, reason }, turn);
@@ -271,18 +299,21 @@ impl Account {
             Refusal::NeverArrived(_) => {
                 self.renewal_owed = reason == Reason::Rejection;
                 if self.try_again_soon(turn) {
+                    self.second_try = second;
                     return self.decide(turn);
                 }
                 // Nothing was spent, so nothing is used up: the next poll may try again.
                 self.tries = 0;
                 self.renewal_owed = false;
                 self.auth.return_refresh();
-                self.refresh_not_before = Some(self.next_poll.map_or(self.tick, |next| next.at));
+                self.refresh_not_before = Some(self.when_next_polled(turn.now));
             }
             Refusal::Unknown(_) => {
                 let expired = self.login().is_some_and(|login| refresh::is_expired(login, turn.now));
-                // While the access token lives the fence holds everything back; nothing to time.
-                if expired && !self.try_again_soon(turn) {
+                // While the access token lives the fence holds everything back; nothing to time. A token that others
+                // use as well is not tried quickly.
+                let is_shared = self.rules.refresh.owner == CredentialOwner::Vendor;
+                if expired && (is_shared || !self.try_again_soon(turn)) {
                     self.token_refuses(None, turn);
                 }
             }
@@ -303,7 +334,13 @@ impl Account {
         self.decide(turn);
     }
 
-    fn token_refuses(&mut self, demand: Option<Duration>, turn: &mut Turn) {
+    /// What was blocked is tried again with the next poll; where none is planned, an interval from now.
+    fn when_next_polled(&self, now: Now) -> Moment {
+        let next = self.next_poll.filter(|next| !next.passed(now.moment) && self.can_ask(now));
+        next.map_or(now.moment + self.rules.interval, |next| next.at)
+    }
+
+    pub(super) fn token_refuses(&mut self, demand: Option<Duration>, turn: &mut Turn) {
         self.token.refuse(demand, &self.rules.gates, turn.now.moment, turn.dice);
         turn.tell(Event::GateCooling(GateName::Token));
         self.persist_gates(turn);
@@ -326,16 +363,25 @@ impl Account {
         reason: Reason,
         turn: &mut Turn,
     ) {
-        if self.login().and_then(|login| login.refresh) != Some(posted) {
-            return self.on_lost_race(posted, turn);
+        match self.login() {
+            Some(login) if login.refresh != Some(posted) => return self.on_lost_race(posted, turn),
+            // Emptied or gone meanwhile: nobody won a race, and what the file says now counts.
+            None => return self.go_on_without(reason, turn),
+            Some(_) => {}
         }
         if let Some(wait) = VERDICT_LOOKS.get(looks) {
             self.look_at = Some(turn.now.moment + *wait);
             self.next_purpose = Purpose::Verdict { posted, said, looks: looks + 1, reason };
             return;
         }
-        turn.tell(Event::AccountDead);
         self.go_on_without(reason, turn);
+    }
+
+    /// Whether a refused refresh token is still being looked for in the file: until then nothing is dead.
+    pub(super) fn is_judging(&self) -> bool {
+        let looking = matches!(&self.activity, Activity::Looking(Purpose::Verdict { .. }));
+        let waiting = self.look_at.is_some() && matches!(self.next_purpose, Purpose::Verdict { .. });
+        looking || waiting || self.is_rotating()
     }
 
     /// In the cautious state the refresh token found may have been posted by a process nobody remembers.

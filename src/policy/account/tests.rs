@@ -1,1 +1,8 @@
-//! Tests.
+//! The policy of one account, told as scenarios in virtual time.
+
+mod files;
+mod modes;
+mod rates;
+mod refreshing;
+mod storm;
+mod world;

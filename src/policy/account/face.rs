@@ -1,0 +1,182 @@
+//! What the shell gives an account and what it gets: rules and inputs in, actions and events out.
+//!
+//! Owns the shape of the conversation, no decision.
+
+use std::time::Duration;
+
+use super::{LoginRecord, Record};
+use crate::model::{AccountName, Credential, Exchange, Fingerprint, ProviderId, Reading, UsageOutcome};
+use crate::policy::auth::AuthRules;
+use crate::policy::gate::GateRules;
+use crate::policy::refresh::{Mark, RefreshRules};
+use crate::policy::rotation::{self, Minted, Step};
+use crate::policy::status::AccountState;
+
+/// Everything configurable that an account's decisions depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rules {
+    /// Its label.
+    pub name: AccountName,
+    /// Its vendor.
+    pub provider: ProviderId,
+    /// The credential file, as shown.
+    pub credentials: String,
+    /// Scheme, host and port of the usage endpoint: gates belong to it.
+    pub origin: String,
+    /// The configured interval, already raised to the floor.
+    pub interval: Duration,
+    /// Two polls are never closer; zero for a loopback URL.
+    pub floor: Duration,
+    /// Lengthens the interval by up to this share.
+    pub jitter: f64,
+    /// Retries of transient failures within one poll.
+    pub retries: u32,
+    /// The first retry waits up to this; it doubles.
+    pub retry_base: Duration,
+    /// Up to this.
+    pub retry_max: Duration,
+    /// Consecutive 529s before the next source is used.
+    pub overloaded_fallback: u32,
+    /// Whether the account has another source than the API.
+    pub has_other_source: bool,
+    /// The scope a token needs to ask for usage.
+    pub usage_scope: Option<&'static str>,
+    /// What a person runs to log in again.
+    pub login_command: String,
+    /// Both rate-limit pauses.
+    pub gates: GateRules,
+    /// The auth pause.
+    pub auth: AuthRules,
+    /// The refresh.
+    pub refresh: RefreshRules,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The moment of [`super::Account::next_wake`] has come.
+    Timer,
+    /// The credential file, or something beside it, may have changed.
+    Touched,
+    /// [`Action::Look`] was performed.
+    Looked(Look),
+    /// [`Action::Recall`] was performed: what is stored for the login.
+    Recalled(Box<Recalled>),
+    /// [`Action::Ask`] was performed.
+    Replied(UsageOutcome, Exchange),
+    /// [`Action::Fence`] or [`Action::Rotate`] was performed.
+    Stepped(rotation::Event, Option<Exchange>),
+    /// The configuration changed.
+    Configured(Box<Rules>),
+    /// [`Action::Run`] was performed: whether the command runs, or why not.
+    Launched(Result<(), String>),
+    /// The machine slept.
+    Woke,
+}
+
+/// What a look at the credential file brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// What the file holds, or, while a successor waits to be placed, what quotad knows to be newer.
+    pub credential: Credential,
+    /// How long to wait before each further look that must find the same before it is believed (a torn file, a
+    /// missing one: credentials.md 9.1); empty when one look is enough.
+    pub doubt: &'static [Duration],
+    /// What a person should put right, although it keeps nothing from working.
+    pub warning: Option<String>,
+    /// A vendor's CLI holds one of its locks on the file at this moment.
+    pub in_use: bool,
+    /// A successor that was granted but does not lie in the file yet.
+    pub unplaced: Option<Unplaced>,
+}
+
+/// A granted successor that waits for its place: the file still holds the posted token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unplaced {
+    /// The token it replaces.
+    pub posted: Fingerprint,
+    /// The token that waits.
+    pub minted: Minted,
+}
+
+/// What is stored for a login.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Recalled {
+    /// Gates, pace and deadlines.
+    pub login: Option<LoginRecord>,
+    /// The last good reading.
+    pub reading: Option<Reading>,
+}
+
+/// What the shell must do, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Read the credential file; answer with [`Input::Looked`].
+    Look,
+    /// Load what is stored under [`super::Account::login_key`]; answer with [`Input::Recalled`].
+    Recall,
+    /// Send one usage request with this access token; answer with [`Input::Replied`].
+    Ask(Fingerprint),
+    /// Store this mark durably; answer with [`Input::Stepped`], `Done` only if it is on disk.
+    Fence(Fingerprint, Mark),
+    /// Perform one step of a rotation; answer with [`Input::Stepped`].
+    Rotate(Step),
+    /// Start the vendor's own command, which may refresh the file; answer with [`Input::Launched`].
+    Run,
+    /// Store this, before anything that follows.
+    Persist(Record),
+    /// Tell the world.
+    Tell(Event),
+}
+
+/// What is worth telling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The state changed; the view says the rest.
+    StateChanged {
+        /// The state before.
+        from: AccountState,
+        /// The state now.
+        to: AccountState,
+    },
+    /// A gate began to cool.
+    GateCooling(GateName),
+    /// A gate is clear again.
+    GateCleared(GateName),
+    /// The file holds a different access token, not of quotad's making.
+    CredentialsChanged,
+    /// A POST to the token endpoint leaves.
+    RefreshSent,
+    /// A new token lies in the file.
+    RefreshDone,
+    /// It does not; the phrase says why.
+    RefreshFailed(String),
+    /// Somebody else rotated first.
+    LostRace,
+    /// This refresh token was refused for good.
+    AccountDead,
+    /// Something a person should know; the phrase says what.
+    Warning(String),
+}
+
+/// The three pauses an account can be in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateName {
+    /// Rate limit of the usage endpoint.
+    Usage,
+    /// Rate limit of the token endpoint.
+    Token,
+    /// Rejected tokens.
+    Auth,
+}
+
+impl GateName {
+    /// The name used in JSON, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::Token => "token",
+            Self::Auth => "auth",
+        }
+    }
+}

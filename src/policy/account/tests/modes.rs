@@ -1,0 +1,132 @@
+//! `when-idle` and `command`: a file whose owner is the vendor's CLI.
+
+use super::world::*;
+use crate::model::{CredentialOwner, RefreshMode};
+use crate::policy::account::{Event, Rules};
+use crate::policy::rotation::{Event as Came, Step};
+use crate::policy::status::AccountState;
+
+fn shared(mode: RefreshMode) -> Rules {
+    let mut rules = vendors_file();
+    rules.refresh.mode = mode;
+    rules.refresh.owner = CredentialOwner::Vendor;
+    rules
+}
+
+#[test]
+fn when_idle_posts_only_after_token_and_file_have_lain_untouched_for_the_grace() {
+    let mut world = World::new(shared(RefreshMode::WhenIdle));
+    let login = world.login(1, HOUR);
+    world.write(login);
+    world.run(HOUR + 10 * MIN - S);
+    assert_eq!(world.posted_at(), [0; 0], "expired, but not for long enough");
+    world.run(MIN);
+    assert_eq!(world.posted_at().len(), 1);
+    assert_eq!(world.state(), AccountState::Ok);
+}
+
+#[test]
+fn when_idle_does_nothing_while_somebody_holds_a_lock() {
+    let mut world = World::new(shared(RefreshMode::WhenIdle));
+    let login = world.login(1, MIN);
+    world.write(login);
+    world.in_use = true;
+    world.run(2 * HOUR);
+    assert_eq!(world.posted_at(), [0; 0]);
+    world.in_use = false;
+    world.run(MIN);
+    assert_eq!(world.posted_at().len(), 1);
+}
+
+#[test]
+fn a_contended_lock_is_tried_five_times_a_second_or_two_apart_and_then_at_the_next_interval() {
+    let mut world = World::new(shared(RefreshMode::WhenIdle));
+    let login = world.login(1, MIN);
+    world.write(login);
+    world.run(11 * MIN - S);
+    world.broken.insert(Step::Lock, Came::Busy("the vendor's CLI is at work".into()));
+    let before = world.looks.len();
+    world.run(20 * S);
+    let looks: Vec<u64> = world.looks[before..].to_vec();
+    assert_eq!(looks.len(), 5, "{looks:?}");
+    assert!(looks.windows(2).all(|pair| (S..=2 * S).contains(&(pair[1] - pair[0]))), "{looks:?}");
+    world.broken.clear();
+    world.run(12 * MIN);
+    assert_eq!(world.posted_at().len(), 1);
+}
+
+#[test]
+fn when_idle_leaves_a_rejected_token_to_its_owner_until_it_expires() {
+    let mut world = World::new(shared(RefreshMode::WhenIdle)).with_usage(|_| rejected());
+    world.run(5 * HOUR);
+    assert_eq!(world.posted_at(), [0; 0]);
+    assert_eq!(world.state(), AccountState::AuthPaused);
+}
+
+#[test]
+fn a_vendors_token_without_a_known_outcome_is_posted_three_times_on_the_ladder_and_then_left_to_its_cli() {
+    let mut world = World::new(shared(RefreshMode::WhenIdle)).with_token(|_| UNKNOWN);
+    let login = world.login(1, MIN);
+    world.write(login);
+    world.run(DAY);
+    let at = world.posted_at();
+    assert_eq!(at.len(), 3, "{at:?}");
+    assert!(at[1] - at[0] >= 5 * MIN && at[2] - at[1] >= 10 * MIN, "{at:?}");
+    assert!(world.view().reason.contains("its own CLI"), "{}", world.view().reason);
+    world.restart();
+    world.run(DAY);
+    assert_eq!(world.posted_at().len(), 3, "also after a restart");
+    let login = world.login(2, HOUR);
+    world.write(login);
+    world.run(MIN);
+    assert_eq!(world.state(), AccountState::Ok);
+}
+
+#[test]
+fn the_command_is_run_once_the_token_has_expired_and_its_success_is_told_by_the_file() {
+    let mut world = World::new(shared(RefreshMode::Command));
+    let login = world.login(1, HOUR);
+    world.write(login);
+    world.run(HOUR - S);
+    assert_eq!(world.ran, [0; 0], "before-expiry does not apply");
+    world.run(10 * S);
+    assert_eq!(world.ran.len(), 1);
+    let login = world.login(2, 8 * HOUR);
+    world.write(login);
+    world.run(MIN);
+    assert_eq!(world.was_told(&Event::RefreshDone), 1);
+    assert_eq!((world.state(), world.ran.len(), world.posted_at().len()), (AccountState::Ok, 1, 0));
+    assert_eq!(world.view().counters.refreshes, 1);
+}
+
+#[test]
+fn a_command_without_effect_climbs_the_ladder_and_runs_six_times_a_day_at_most() {
+    let mut world = World::new(shared(RefreshMode::Command));
+    let login = world.login(1, MIN);
+    world.write(login);
+    world.run(3 * HOUR);
+    let first: Vec<u64> = world.ran.clone();
+    let gaps: Vec<u64> = first.windows(2).map(|pair| (pair[1] - pair[0]) / MIN).collect();
+    assert!(gaps.len() >= 3 && gaps[0] >= 5 && gaps[1] >= 10 && gaps[2] >= 20, "{gaps:?}");
+    world.run(20 * HOUR);
+    assert!(world.ran.len() <= 6, "{:?}", world.ran);
+    let within_a_day =
+        |ran: &[u64]| ran.iter().all(|at| ran.iter().filter(|other| (*at..at + DAY).contains(*other)).count() <= 6);
+    for _ in 0..5 {
+        world.restart();
+        world.run(DAY);
+    }
+    assert!(within_a_day(&world.ran), "{:?}", world.ran);
+}
+
+#[test]
+fn a_restart_right_after_the_start_of_the_command_does_not_run_it_again_at_once() {
+    let mut world = World::new(shared(RefreshMode::Command));
+    let login = world.login(1, MIN);
+    world.write(login);
+    world.run(2 * MIN);
+    assert_eq!(world.ran.len(), 1);
+    world.restart();
+    world.run(4 * MIN);
+    assert_eq!(world.ran.len(), 1, "one run per refresh token, then the ladder");
+}

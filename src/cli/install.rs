@@ -45,9 +45,8 @@ impl Install {
         let manager = UserManager::find()?;
         let paths = Paths::of_this_user().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let binary = binary()?;
-        let findings = Findings::gather(&paths, &|name| env::var_os(name), &|name| {
-            manager.variable(name).map(Into::into)
-        });
+        let findings =
+            Findings::gather(&paths, &|name| env::var_os(name), &|name| manager.variable(name).map(Into::into));
         let first = FirstConfig::settle(config, &paths, self.mode(), &findings)?;
         let sandbox = match (UserManager::gives_namespaces(), only_reads(&first.config)) {
             (false, _) => Sandbox::Relaxed,
@@ -152,13 +151,7 @@ fn binary() -> Result<PathBuf, Failure> {
 }
 
 /// What the service runs. Directories that only this shell moves elsewhere are named.
-fn command_line(
-    binary: &Path,
-    config: &Path,
-    is_explicit: bool,
-    paths: &Paths,
-    manager: &UserManager,
-) -> Vec<String> {
+fn command_line(binary: &Path, config: &Path, is_explicit: bool, paths: &Paths, manager: &UserManager) -> Vec<String> {
     let mut words = vec![binary.display().to_string(), "run".to_owned()];
     let service = manager.xdg_dir("XDG_CONFIG_HOME", &paths.home, ".config").join("quotad/config.toml");
     if is_explicit || config != service {
@@ -204,9 +197,8 @@ fn linger() -> Option<String> {
     let asked = ["show-user", &user, "--property=Linger", "--value"];
     let shown = Command::new("loginctl").args(asked).stdin(Stdio::null()).output().ok()?;
     // A user who has neither a session nor linger is unknown to it.
-    (shown.stdout.trim_ascii() != b"yes").then(|| {
-        "quotad ends with your last session; to have it run from boot on: loginctl enable-linger".to_owned()
-    })
+    (shown.stdout.trim_ascii() != b"yes")
+        .then(|| "quotad ends with your last session; to have it run from boot on: loginctl enable-linger".to_owned())
 }
 
 #[cfg(test)]

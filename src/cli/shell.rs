@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_password_is_neither_kept_nor_said() {
-        for variable in ["http://ada:FAKE-secret@proxy:3128", "ada:FAKE-secret@proxy:3128", "socks5://a:FAKE-secret@p"] {
+        for variable in ["http://ada:FAKE-secret@proxy:3128", "ada:FAKE-secret@proxy:3128", "socks5://a:FAKE-secret@p"]
+        {
             let found = gather(&[("https_proxy", variable)], &[]);
             assert_eq!((&found.proxy, found.notes.len()), (&None, 1));
             assert!(!found.notes[0].contains("FAKE-secret"), "{}", found.notes[0]);
@@ -209,5 +210,6 @@ mod tests {
         let text = found.first_config(&paths, Some(RefreshMode::WhenIdle));
         let added = text.strip_prefix(SAMPLE).unwrap();
         assert!(added.contains("credentials = \"/home/ada/.claude/.credentials.json\"\nrefresh = \"when-idle\"\n"));
+        assert!(parse(&text, Path::new("c.toml"), &paths).is_ok(), "{text}");
     }
 }

@@ -71,10 +71,9 @@ impl UserManager {
             )
         };
         let paths = systemctl(&["show", "--property=UnitPath", "--value"]).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Failure::new(
-                Exit::Failed,
-                format!("this machine has no systemd (there is no `systemctl`): {without}"),
-            ),
+            io::ErrorKind::NotFound => {
+                Failure::new(Exit::Failed, format!("this machine has no systemd (there is no `systemctl`): {without}"))
+            }
             _ => no_manager(&error.to_string()),
         })?;
         if !paths.status.success() {
@@ -275,7 +274,10 @@ mod tests {
             };
             let wrote = of(|step| if let Step::Write(file, _) = step { Some(file) } else { None });
             let gone = of(|step| if let Step::Remove(file) = step { Some(file) } else { None });
-            assert_eq!((wrote, gone), (written.iter().map(ToString::to_string).collect(), removed.iter().map(ToString::to_string).collect()));
+            assert_eq!(
+                (wrote, gone),
+                (written.iter().map(ToString::to_string).collect(), removed.iter().map(ToString::to_string).collect())
+            );
             for step in &steps {
                 if let Step::Write(file, text) = step {
                     assert!(!text.contains(STATE_DIR), "{}", file.display());

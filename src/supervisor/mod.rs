@@ -366,9 +366,10 @@ impl Supervisor {
             traffic: self.traffic.clone(),
         };
         self.snapshots.send_replace(Arc::new(snapshot));
-        let line = match self.stopping {
-            true => "stopping, once no refresh is under way".to_owned(),
-            false => tell::status_line(self.accounts.values().map(|held| &*held.view), self.refused.as_deref()),
+        let line = if self.stopping {
+            "stopping as soon as no refresh is under way".to_owned()
+        } else {
+            tell::status_line(self.accounts.values().map(|held| &*held.view), self.refused.as_deref())
         };
         if line != self.status_line {
             service::status(&line);

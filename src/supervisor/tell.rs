@@ -136,3 +136,21 @@ fn until(gate: &GateView) -> String {
 fn second(at: Stamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::wire::sample;
+
+    #[test]
+    fn the_status_line_names_who_is_not_well_until_when_and_a_refused_config() {
+        let limited = sample::throttled();
+        let well = AccountView { state: AccountState::Ok, until: None, ..limited.clone() };
+        assert_eq!(status_line([].iter(), None), "no account to watch");
+        assert_eq!(status_line([well.clone()].iter(), None), "1 of 1 accounts ok");
+        let line = status_line([limited, well].iter(), Some("c.toml:2:1: bad\n 2 | x"));
+        let named =
+            line.strip_prefix("1 of 2 accounts ok; personal throttled until ").unwrap_or_else(|| panic!("{line}"));
+        assert!(named.ends_with("; the new config is refused: c.toml:2:1: bad"), "{line}");
+    }
+}

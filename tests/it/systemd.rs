@@ -1,5 +1,5 @@
 //! The service in a real user manager: systemd, journald and `systemd --user`, booted by `tests/systemd-box` in
-//! throw-away namespaces. [`outside`] the box is booted; inside, this test binary runs again as [`inside`], once for
+//! throw-away namespaces. Outside it is booted; inside, this test binary runs again as [`inside`], once for
 //! each of the box's users, with the vendor in its own process.
 
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 //!
 //! Owns reading a vendor's file without believing half of one ([`file`]), editing it without touching what is not
 //! ours ([`edit`]), keeping a granted successor until it lies in its place ([`successor`]), performing the steps of a
-//! rotation ([`owner`]), noticing that a file changed ([`watch`]), starting the vendor's CLI ([`delegate`]), and the vendor's own lock protocol
+//! rotation ([`owner`], `steps`), noticing that a file changed ([`watch`]), starting the vendor's CLI ([`delegate`]), and the vendor's own lock protocol
 //! ([`vendor_lock`]). Never decides: whether a token may be used or exchanged is `policy`'s to say. Secrets leave it
 //! as [`secret::Tokens`] or for `transport` only; everyone else sees fingerprints.
 
@@ -11,6 +11,7 @@ pub mod edit;
 pub mod file;
 pub mod owner;
 pub mod secret;
+mod steps;
 pub mod successor;
 pub mod vendor_lock;
 pub mod watch;

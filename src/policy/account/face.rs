@@ -2,9 +2,10 @@
 //!
 //! Owns the shape of the conversation, no decision.
 
+use super::{Account, Activity, LoginRecord, Record};
+use crate::policy::time::Now;
 use std::time::Duration;
 
-use super::{LoginRecord, Record};
 use crate::model::{AccountName, Credential, Exchange, Fingerprint, ProviderId, Reading, UsageOutcome};
 use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
@@ -178,5 +179,38 @@ impl GateName {
             Self::Token => "token",
             Self::Auth => "auth",
         }
+    }
+}
+
+impl Account {
+    /// Whether the first look and what is stored are in: from here on commands have answers.
+    pub fn is_started(&self) -> bool {
+        self.next_poll.is_some() && self.activity != Activity::Recalling
+    }
+
+    /// Whether something is under way, or due within a second.
+    pub fn is_due_soon(&self, now: Now) -> bool {
+        let soon = now.moment + Duration::from_secs(1);
+        self.activity != Activity::Idle || self.poll.is_some() || self.next_wake(now).is_some_and(|at| at <= soon)
+    }
+
+    /// Whether a rotation is under way: it must not be cut off.
+    pub fn is_rotating(&self) -> bool {
+        matches!(self.activity, Activity::Rotating(..))
+    }
+
+    /// Whether the credential file is believed to be gone.
+    pub fn is_absent(&self) -> bool {
+        self.credential == Some(Credential::Absent)
+    }
+
+    /// The label.
+    pub fn name(&self) -> &AccountName {
+        &self.rules.name
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 }

@@ -29,7 +29,7 @@ use super::refresh::{self, Mark, Marks};
 use super::rotation::Rotation;
 use super::status::Counters;
 use super::time::{BootId, Deadline, Dice, Moment, Now, Stamp, jittered};
-use crate::model::{AccountName, Credential, Exchange, Fingerprint, Login, Reading};
+use crate::model::{Credential, Exchange, Fingerprint, Login, Reading};
 
 /// Looks after a terminal refusal of a refresh token, before it is believed (credentials.md 9.3).
 const VERDICT_LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
@@ -376,37 +376,6 @@ impl Account {
     /// Takes note of a mark that another account of this state directory made.
     pub fn learn(&mut self, fingerprint: Fingerprint, mark: Mark) {
         self.marks.set(fingerprint, mark);
-    }
-
-    /// Whether the first look and what is stored are in: from here on commands have answers.
-    pub fn is_started(&self) -> bool {
-        self.next_poll.is_some() && self.activity != Activity::Recalling
-    }
-
-    /// Whether something is under way, or due within a second.
-    pub fn is_due_soon(&self, now: Now) -> bool {
-        let soon = now.moment + Duration::from_secs(1);
-        self.activity != Activity::Idle || self.poll.is_some() || self.next_wake(now).is_some_and(|at| at <= soon)
-    }
-
-    /// Whether a rotation is under way: it must not be cut off.
-    pub fn is_rotating(&self) -> bool {
-        matches!(self.activity, Activity::Rotating(..))
-    }
-
-    /// Whether the credential file is believed to be gone.
-    pub fn is_absent(&self) -> bool {
-        self.credential == Some(Credential::Absent)
-    }
-
-    /// The label.
-    pub fn name(&self) -> &AccountName {
-        &self.rules.name
-    }
-
-    /// The rules in force.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
     }
 }
 

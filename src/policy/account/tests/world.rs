@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::*;
-use crate::model::{CredentialOwner, Endpoint, Failure, ProviderId, RefreshMode, Refusal, UsageOutcome};
+use crate::model::{AccountName, CredentialOwner, Endpoint, Failure, ProviderId, RefreshMode, Refusal, UsageOutcome};
 use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
 use crate::policy::ladder::Ladder;

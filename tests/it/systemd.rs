@@ -140,7 +140,9 @@ impl User {
     fn cannot_write_outside_its_places_when_strict(&self) {
         let tried = self.try_everything();
         assert_eq!(tried, ["read-login", "runtime", "state"].map(String::from).into());
-        self.proved("strict: a process of the unit writes its state and its socket's directory and nothing else, and has no bus");
+        self.proved(
+            "strict: a process of the unit writes its state and beside its socket, nothing else, and has no bus",
+        );
         assert_eq!(self.shown("MemoryDenyWriteExecute"), "yes");
     }
 
@@ -200,7 +202,7 @@ impl User {
         let tried = self.try_everything();
         let expected = ["bus", "login", "lock-in-home", "read-login", "runtime", "state"];
         assert_eq!(tried, expected.map(String::from).into());
-        self.proved("full: a process of the unit writes logins, lock directories, state and socket, and no place that runs code later");
+        self.proved("full: it also writes logins and lock directories, and no place that runs code later");
         self.exposure("full");
     }
 
@@ -277,7 +279,7 @@ impl User {
         let fields = ["PRIORITY", "QUOTAD_STATUS", "QUOTAD_GATE", "QUOTAD_PROVIDER", "_SYSTEMD_USER_UNIT"];
         let fields = fields.map(|field| cooling[0][field].as_str().unwrap_or_default());
         assert_eq!(fields, ["6", "429", "usage", "claude", "quotad.service"]);
-        self.proved("journalctl --user QUOTAD_ACCOUNT=… finds that account's lines and no other's, with their fields");
+        self.proved("journalctl --user QUOTAD_ACCOUNT=… finds that account's lines alone, with their fields");
         let warnings = self.journal("SYSLOG_IDENTIFIER=quotad -p warning");
         let events: Vec<_> = warnings.iter().map(|line| line["QUOTAD_EVENT"].as_str().unwrap_or_default()).collect();
         assert_eq!(events, ["reload-refused", "failed"], "{warnings:#?}");
@@ -406,7 +408,8 @@ impl User {
              $new -x509 -days 2 -subj /CN=box -addext basicConstraints=critical,CA:TRUE -keyout ca.key -out ca.pem
              $new -subj /CN=api.anthropic.com -keyout front.key -out front.csr
              echo subjectAltName=DNS:api.anthropic.com >front.ext
-             openssl x509 -req -in front.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile front.ext -out front.pem",
+             openssl x509 -req -in front.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile front.ext \\
+                 -out front.pem",
         );
         assert_eq!(made.code, Some(0), "{}", made.said);
         let home = self.home.clone();
@@ -422,7 +425,8 @@ impl User {
     fn configure(&self, settings: &str) {
         let account = |name: &str, dir: &str, more: &str| {
             format!(
-                "[accounts.{name}]\nprovider = \"claude\"\ncredentials = \"~/{dir}/.credentials.json\"\nusage-url = \"{}\"\ntoken-url = \"{}\"\n{more}\n",
+                "[accounts.{name}]\nprovider = \"claude\"\ncredentials = \"~/{dir}/.credentials.json\"\n\
+                 usage-url = \"{}\"\ntoken-url = \"{}\"\n{more}\n",
                 self.vendor.usage_url(),
                 self.vendor.token_url(),
             )

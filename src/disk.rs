@@ -39,7 +39,7 @@ fn remedy(cause: &io::Error) -> &'static str {
         ErrorKind::QuotaExceeded => "; raise the disk quota or free some space",
         ErrorKind::PermissionDenied => "; give it to the user quotad runs as (chown, chmod u+rwX)",
         ErrorKind::ReadOnlyFilesystem => {
-            "; make it writable for quotad (mount options, or ReadWritePaths= of the unit)"
+            "; check its mount options or, for a service, run `quotad install` again, which fits the sandbox to the config"
         }
         ErrorKind::ResourceBusy => "; it is a mount point of its own: mount the directory instead",
         _ => "",

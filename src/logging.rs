@@ -56,11 +56,15 @@ fn may_speak(metadata: &Metadata<'_>) -> bool {
     is_ours || *metadata.level() <= Level::WARN
 }
 
+/// Whether stderr goes to the journal, and log lines with it.
+pub fn is_journal() -> bool {
+    let stderr = rustix::fs::fstat(std::io::stderr()).map(|stderr| format!("{}:{}", stderr.st_dev, stderr.st_ino));
+    std::env::var("JOURNAL_STREAM").is_ok_and(|stream| stderr == Ok(stream))
+}
+
 /// The journal, if that is where stderr goes.
 fn journald() -> Option<tracing_journald::Layer> {
-    let stream = std::env::var("JOURNAL_STREAM").ok()?;
-    let stderr = rustix::fs::fstat(std::io::stderr()).ok()?;
-    if stream != format!("{}:{}", stderr.st_dev, stderr.st_ino) {
+    if !is_journal() {
         return None;
     }
     let layer = tracing_journald::layer().ok()?;

@@ -66,19 +66,21 @@ pub fn keep_memory_private() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Tells systemd that config, state and socket stand, with a line for `systemctl status`.
-pub fn ready(status: &str) {
-    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+/// Tells systemd that config, state and socket stand.
+pub fn ready() {
+    notify(&[NotifyState::Ready]);
 }
 
-/// Tells systemd that a reload begins; [`ready`] ends it, also when the new config is refused.
+/// Tells systemd that a reload begins. [`ready`] must end it, also when the new config is refused: systemd would wait
+/// for ever.
 pub fn reloading() {
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        notify(&[NotifyState::Reloading, now]);
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "could not read the monotonic clock"),
     }
 }
 
-/// Tells systemd how things are.
+/// Tells systemd how things are: the line of `systemctl status`.
 pub fn status(status: &str) {
     notify(&[NotifyState::Status(status)]);
 }

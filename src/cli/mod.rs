@@ -9,11 +9,15 @@ mod completions;
 mod demo;
 mod doctor;
 mod explain;
+mod install;
 mod man;
 mod once;
 mod page;
 mod run;
+mod shell;
 mod status;
+mod systemd;
+mod uninstall;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -58,6 +62,10 @@ enum Verb {
     Poll(command::Ask),
     /// Validate the config file
     Check(check::Check),
+    /// Make quotad a service of this user, or fit an installed one to its config
+    Install(install::Install),
+    /// Stop and remove the service; config and state stay
+    Uninstall(uninstall::Uninstall),
     /// Look at everything quotad depends on, and say what to do about what is wrong
     Doctor(doctor::Doctor),
     /// Print what a shell needs to complete the command line
@@ -83,6 +91,8 @@ impl Cli {
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
             Verb::Check(verb) => verb.run(config),
+            Verb::Install(verb) => verb.run(config),
+            Verb::Uninstall(verb) => verb.run(config),
             Verb::Doctor(verb) => verb.run(config),
             Verb::Completions(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
@@ -228,6 +238,8 @@ mod tests {
             "resume personal --socket s --config c",
             "poll personal --socket s --config c",
             "check --config c",
+            "install --refresh when-idle --dry-run --config c",
+            "uninstall --dry-run --config c",
             "completions bash",
             "man",
             "man d",

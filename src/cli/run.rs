@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{self, Loaded};
 use crate::control::server::{self, BindError, Socket};
 use crate::export::metrics;
-use crate::logging;
+use crate::logging::{self, Logging};
 use crate::paths::Paths;
 use crate::service::{self, Signals};
 use crate::state::{OpenError, State};
@@ -31,9 +31,22 @@ impl Run {
     /// Runs until it is told to stop.
     pub(super) fn run(self, config: Option<&Path>) -> Result<Exit, Failure> {
         service::keep_memory_private();
+        let logging = logging::start(tracing::Level::INFO);
+        self.serve(config, logging).or_else(|failure| {
+            service::status(failure.said.lines().next().unwrap_or_default());
+            if !logging::is_journal() {
+                return Err(failure);
+            }
+            // As one entry with its priority; on stderr every line would be one, and none would be found as an error.
+            tracing::error!(event = "failed", status = failure.exit as u8, "{failure}");
+            Ok(failure.exit)
+        })
+    }
+
+    fn serve(self, config: Option<&Path>, logging: Logging) -> Result<Exit, Failure> {
         let paths = Paths::of_this_user().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         let loaded = load(config, &paths)?;
-        let logging = logging::start(loaded.config.log.level);
+        logging.set_level(loaded.config.log.level);
         let state = State::open(self.state_dir.as_ref().unwrap_or(&paths.state_dir))?;
         let socket = self.socket.unwrap_or_else(|| paths.socket.clone());
         let setup = Setup {
@@ -59,7 +72,7 @@ async fn daemon(setup: Setup, socket: &Path) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server::serve(socket, handle, metrics::route(), stop.clone().cancelled_owned()));
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), "quotad is running");
-    service::ready("starting");
+    service::ready();
     supervisor.run(Some(signals), std::future::pending()).await;
     stop.cancel();
     let _ = serving.await;

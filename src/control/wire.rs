@@ -136,7 +136,7 @@ pub struct Gates {
 /// One gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
-    /// A word of [`GateState`].
+    /// A word of [`crate::policy::status::GateState`].
     pub state: String,
     /// Failures since the last success.
     pub failures: u32,

@@ -1,6 +1,6 @@
 //! The auth supervisor: the only module that opens credential files.
 //!
-//! Owns reading a vendor's file without believing half of one ([`file`]), editing it without touching what is not
+//! Owns reading a vendor's file without believing half of one ([`mod@file`]), editing it without touching what is not
 //! ours ([`edit`]), keeping a granted successor until it lies in its place ([`successor`]), performing the steps of a
 //! rotation ([`owner`], `steps`), noticing that a file changed ([`watch`]), starting the vendor's CLI ([`delegate`]), the
 //! vendor's own lock protocol ([`vendor_lock`]), and telling a person how a file lies ([`inspect`]). Never decides:

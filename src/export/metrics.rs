@@ -5,7 +5,7 @@
 //! stand for "unknown" would be drawn as if it were one.
 //!
 //! `prometheus-client` writes `OpenMetrics`; the older text format names counters with their suffix in the header and
-//! knows no info type. [`Page::counter`] and [`Page::info`] are all the difference there is.
+//! knows no info type. `Page::counter` and `Page::info` are all the difference there is.
 
 use std::fmt;
 use std::sync::Arc;

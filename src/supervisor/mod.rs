@@ -30,7 +30,6 @@ use crate::model::AccountName;
 use crate::paths::Paths;
 use crate::policy::account::{Command, Input};
 use crate::policy::schedule::Schedule;
-use crate::policy::status::AccountState;
 use crate::policy::time::{BootId, Moment, Now, Stamp};
 use crate::service::{self, Signal, Signals};
 use crate::state::{State, StoreError};
@@ -115,6 +114,10 @@ pub struct Supervisor {
     started_at: Stamp,
     /// Something the user should know about the daemon itself.
     notice: Option<String>,
+    /// Why the config file as it is now is not in force.
+    refused: Option<String>,
+    /// What systemd was last told.
+    status_line: String,
     traffic: Traffic,
     reports: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
@@ -184,6 +187,8 @@ impl Supervisor {
             stopping: false,
             started_at: now.stamp,
             notice,
+            refused: None,
+            status_line: String::new(),
             traffic: Traffic::default(),
             reports,
             report,
@@ -363,26 +368,25 @@ impl Supervisor {
         }
         let accounts = self.accounts.values().map(|held| held.view.clone()).collect();
         let healthy = |name: &AccountName| (name.clone(), self.watch.healthy(&Subject::Account(name.clone())));
+        let refused = self.refused.as_ref().map(|why| format!("the new config is refused: {why}"));
         let snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             started_at: self.started_at,
-            notice: self.notice.clone(),
+            notice: self.notice.clone().or(refused),
             accounts,
             watch_healthy: self.accounts.keys().map(healthy).collect(),
             traffic: self.traffic.clone(),
         };
         self.snapshots.send_replace(Arc::new(snapshot));
-    }
-
-    /// One line for `systemctl status`.
-    fn status_line(&self) -> String {
-        let ok = self.accounts.values().filter(|held| held.view.state == AccountState::Ok).count();
-        let total = self.accounts.len();
-        let odd = self.accounts.values().find(|held| held.view.state != AccountState::Ok);
-        match odd {
-            Some(held) => format!("{ok} of {total} accounts ok; {}: {}", held.view.name, held.view.state.as_str()),
-            None => format!("{ok} of {total} accounts ok"),
+        let line = if self.stopping {
+            "stopping as soon as no refresh is under way".to_owned()
+        } else {
+            tell::status_line(self.accounts.values().map(|held| &*held.view), self.refused.as_deref())
+        };
+        if line != self.status_line {
+            service::status(&line);
+            self.status_line = line;
         }
     }
 }

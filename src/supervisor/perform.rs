@@ -12,7 +12,6 @@ use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Re
 use crate::policy::refresh::Mark;
 use crate::policy::rotation::{self, Step};
 use crate::provider;
-use crate::service;
 use crate::transport::Broken;
 
 impl Supervisor {
@@ -221,7 +220,6 @@ impl Supervisor {
                     action: view.action,
                 };
                 let _ = self.transitions.send(transition);
-                service::status(&self.status_line());
             }
         }
     }

@@ -145,16 +145,29 @@ impl Supervisor {
             return;
         }
         service::reloading();
-        match config::load(self.config_file.as_deref(), &self.paths) {
-            Ok(loaded) if loaded.config == self.config => self.apply_again(),
-            Ok(loaded) => match Transport::new(network(&loaded.config)) {
-                Ok(transport) => self.apply(loaded.config, transport),
-                Err(error) => refused(&error.to_string()),
-            },
-            Err(complaints) => refused(&complaints.to_string()),
+        self.refused = self.apply_file().err();
+        if let Some(complaint) = &self.refused {
+            tracing::warn!(
+                event = "reload-refused",
+                reason = complaint.lines().next(),
+                "the new config is refused and the old one stays in force: {complaint}"
+            );
         }
-        // Also for a refused config: systemd would wait for ever.
-        service::ready(&self.status_line());
+        // Who waits for the reload finds its outcome in the status line.
+        self.publish(self.clock.now());
+        service::ready();
+    }
+
+    /// Puts the config file in force, or says why not.
+    fn apply_file(&mut self) -> Result<(), String> {
+        let loaded = config::load(self.config_file.as_deref(), &self.paths).map_err(|refused| refused.to_string())?;
+        if loaded.config == self.config {
+            self.apply_again();
+            return Ok(());
+        }
+        let transport = Transport::new(network(&loaded.config)).map_err(|error| error.to_string())?;
+        self.apply(loaded.config, transport);
+        Ok(())
     }
 
     fn apply(&mut self, config: Config, transport: Transport) {
@@ -247,8 +260,4 @@ fn is_same_login(one: &config::Account, other: &config::Account) -> bool {
         && one.credentials == other.credentials
         && one.owner == other.owner
         && one.endpoints == other.endpoints
-}
-
-fn refused(complaint: &str) {
-    tracing::warn!(event = "reload-refused", "the new config is refused and the old one stays in force: {complaint}");
 }

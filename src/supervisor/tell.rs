@@ -1,7 +1,11 @@
-//! One log line per transition, with the fields of the contract.
+//! One log line per transition, with the fields of the contract; and the one line of `systemctl status`.
 //!
 //! `info` for transitions, `warn` only when a person should look. Nothing here can hold a secret: the fields are
 //! states, times and quotad's own phrases.
+
+use std::fmt::Write as _;
+
+use jiff::tz::TimeZone;
 
 use crate::policy::account::{Event, GateName};
 use crate::policy::status::{AccountState, AccountView, GateView};
@@ -76,6 +80,23 @@ pub(super) fn log(view: &AccountView, event: &Event) {
     }
 }
 
+/// Who is not well and until when, and why the changed config is not in force. In local time: a person reads it.
+pub(super) fn status_line<'a>(views: impl Iterator<Item = &'a AccountView>, refused: Option<&str>) -> String {
+    let (ok, odd): (Vec<_>, Vec<_>) = views.partition(|view| view.state == AccountState::Ok);
+    let mut line = match ok.len() + odd.len() {
+        0 => "no account to watch".to_owned(),
+        all => format!("{} of {all} accounts ok", ok.len()),
+    };
+    for view in odd {
+        let until = view.until.map(|until| until.to_zoned(TimeZone::system()).strftime(" until %a %H:%M").to_string());
+        let _ = write!(line, "; {} {}{}", view.name, view.state.as_str(), until.unwrap_or_default());
+    }
+    if let Some(complaint) = refused.and_then(|complaint| complaint.lines().next()) {
+        let _ = write!(line, "; the new config is refused: {complaint}");
+    }
+    line
+}
+
 fn state_changed(view: &AccountView, from: AccountState, to: AccountState) {
     let account = view.name.as_str();
     let (provider, reason, action) = (view.provider.as_str(), view.reason.as_str(), view.action.as_str());
@@ -128,4 +149,22 @@ fn until(gate: &GateView) -> String {
 /// RFC 3339 in whole seconds.
 fn second(at: Stamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::wire::sample;
+
+    #[test]
+    fn the_status_line_names_who_is_not_well_until_when_and_a_refused_config() {
+        let limited = sample::throttled();
+        let well = AccountView { state: AccountState::Ok, until: None, ..limited.clone() };
+        assert_eq!(status_line([].iter(), None), "no account to watch");
+        assert_eq!(status_line([well.clone()].iter(), None), "1 of 1 accounts ok");
+        let line = status_line([limited, well].iter(), Some("c.toml:2:1: bad\n 2 | x"));
+        let named =
+            line.strip_prefix("1 of 2 accounts ok; personal throttled until ").unwrap_or_else(|| panic!("{line}"));
+        assert!(named.ends_with("; the new config is refused: c.toml:2:1: bad"), "{line}");
+    }
 }

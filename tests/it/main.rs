@@ -13,3 +13,4 @@ mod hostile;
 mod kill;
 mod secrets;
 mod support;
+mod systemd;

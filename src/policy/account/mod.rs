@@ -1,7 +1,7 @@
 //! One account: [`Input`] in, [`Action`]s out. Composes gates, auth pause, refresh and rotation.
 //!
 //! Owns the order of things: one operation at a time, every request preceded by a look at the credential file, and
-//! one place ([`Account::decide`]) where it is said what happens next. Never performs anything. `face` is
+//! one place (`decide`) where it is said what happens next. Never performs anything. `face` is
 //! what goes in and comes out, `look` takes in what the file holds, `poll` what a request came to, `renewal` what a
 //! rotation came to, `command` answers a person, `view` finds the words, `record` is what survives a restart.
 

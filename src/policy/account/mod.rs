@@ -1,9 +1,9 @@
 //! One account: [`Input`] in, [`Action`]s out. Composes gates, auth pause, refresh and rotation.
 //!
 //! Owns the order of things: one operation at a time, every request preceded by a look at the credential file, and
-//! one place (`decide`) where it is said what happens next. Never performs anything. `face` is
-//! what goes in and comes out, `look` takes in what the file holds, `poll` what a request came to, `renewal` what a
-//! rotation came to, `command` answers a person, `view` finds the words, `record` is what survives a restart.
+//! one place (`decide`) where it is said what happens next. Never performs anything. `face` is what goes in and comes
+//! out, `look` takes in what the file holds, `poll` what a request came to, `renewal` what a rotation came to, `verdict`
+//! when a refusal is believed, `delegation` runs the vendor's CLI, `login_end` foretells, `command` answers a person, `view` finds the words, `record` is what survives a restart.
 
 mod command;
 mod delegation;
@@ -13,6 +13,7 @@ mod look;
 mod poll;
 mod record;
 mod renewal;
+mod verdict;
 mod view;
 
 use std::time::Duration;
@@ -33,8 +34,6 @@ use super::status::Counters;
 use super::time::{BootId, Deadline, Dice, Moment, Now, Stamp, jittered};
 use crate::model::{Credential, Exchange, Fingerprint, Login, Reading};
 
-/// Looks after a terminal refusal of a refresh token, before it is believed (credentials.md 9.3).
-const VERDICT_LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4)];
 /// After a resume the network needs a moment; jitter comes on top.
 const SETTLE: Duration = Duration::from_secs(10);
 

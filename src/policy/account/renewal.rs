@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Turn, VERDICT_LOOKS};
+use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Turn};
 use crate::model::{CredentialOwner, Exchange, Fingerprint, Login, RefreshMode, Refusal};
 use crate::policy::refresh::{self, Hold, Mark};
 use crate::policy::rotation::{self, End, Next, Rotation, Step};
@@ -275,7 +275,7 @@ impl Account {
         self.look(Purpose::Turn, turn);
     }
 
-    fn on_lost_race(&mut self, posted: Fingerprint, turn: &mut Turn) {
+    pub(super) fn on_lost_race(&mut self, posted: Fingerprint, turn: &mut Turn) {
         turn.tell(Event::LostRace);
         let mark = self.marks.of(posted);
         self.mark(posted, Mark { fence: None, spent: true, ..mark }, turn);
@@ -334,7 +334,7 @@ impl Account {
     }
 
     /// A rotation brought nothing. A rejection that it was to answer is settled now.
-    fn go_on_without(&mut self, reason: Reason, turn: &mut Turn) {
+    pub(super) fn go_on_without(&mut self, reason: Reason, turn: &mut Turn) {
         if reason == Reason::Rejection {
             let said = self.setback.as_ref().map_or_else(String::new, |setback| setback.said.clone());
             return self.settle_rejection(&said, turn);
@@ -360,36 +360,6 @@ impl Account {
         self.tries += 1;
         self.refresh_not_before = Some(turn.now.moment + wait);
         true
-    }
-
-    /// After a look: is the refused token still the one in the file? Believed at the third look.
-    pub(super) fn on_verdict(
-        &mut self,
-        posted: Fingerprint,
-        said: &'static str,
-        looks: usize,
-        reason: Reason,
-        turn: &mut Turn,
-    ) {
-        match self.login() {
-            Some(login) if login.refresh != Some(posted) => return self.on_lost_race(posted, turn),
-            // Emptied or gone meanwhile: nobody won a race, and what the file says now counts.
-            None => return self.go_on_without(reason, turn),
-            Some(_) => {}
-        }
-        if let Some(wait) = VERDICT_LOOKS.get(looks) {
-            self.look_at = Some(turn.now.moment + *wait);
-            self.next_purpose = Purpose::Verdict { posted, said, looks: looks + 1, reason };
-            return;
-        }
-        self.go_on_without(reason, turn);
-    }
-
-    /// Whether a refused refresh token is still being looked for in the file: until then nothing is dead.
-    pub(super) fn is_judging(&self) -> bool {
-        let looking = matches!(&self.activity, Activity::Looking(Purpose::Verdict { .. }));
-        let waiting = self.look_at.is_some() && matches!(self.next_purpose, Purpose::Verdict { .. });
-        looking || waiting || self.is_rotating()
     }
 
     /// In the cautious state the refresh token found may have been posted by a process nobody remembers.

@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use self::handle::{Ask, Handle, Snapshot, Traffic};
-use self::roster::Held;
 pub use self::roster::login_command;
+use self::roster::{Held, network};
 use crate::clock::{self, Chance, Clock, Timer};
 use crate::config::{Config, Loaded};
 use crate::credential::owner::Report;
@@ -33,7 +33,7 @@ use crate::policy::schedule::Schedule;
 use crate::policy::time::{BootId, Moment, Now, Stamp};
 use crate::service::{self, Signal, Signals};
 use crate::state::{State, StoreError};
-use crate::transport::{Network, NetworkError, Transport};
+use crate::transport::{NetworkError, Transport};
 
 /// How long a changed config file must lie still before it is read.
 const CONFIG_DEBOUNCE: Duration = Duration::from_millis(250);
@@ -396,8 +396,4 @@ async fn next_signal(signals: &mut Option<Signals>) -> Signal {
         Some(signals) => signals.next().await,
         None => std::future::pending().await,
     }
-}
-
-fn network(config: &Config) -> Network {
-    Network { proxy: config.network.proxy.clone(), ca_file: config.network.ca_file.clone() }
 }

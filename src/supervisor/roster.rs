@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Supervisor, Wake, network};
+use super::{Supervisor, Wake};
 use crate::config::{self, Accounts, Config};
 use crate::credential::file::CredentialFile;
 use crate::credential::owner::{self, OwnerHandle};
@@ -19,7 +19,7 @@ use crate::policy::refresh::RefreshRules;
 use crate::policy::status::AccountView;
 use crate::provider::{self, is_loopback, origin};
 use crate::service;
-use crate::transport::Transport;
+use crate::transport::{Network, Transport};
 
 /// Without any event a login that appears is noticed within this.
 const DISCOVERY: Duration = Duration::from_mins(10);
@@ -260,4 +260,9 @@ fn is_same_login(one: &config::Account, other: &config::Account) -> bool {
         && one.credentials == other.credentials
         && one.owner == other.owner
         && one.endpoints == other.endpoints
+}
+
+/// How the config wants the network reached.
+pub(super) fn network(config: &Config) -> Network {
+    Network { proxy: config.network.proxy.clone(), ca_file: config.network.ca_file.clone() }
 }

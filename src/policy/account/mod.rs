@@ -3,7 +3,8 @@
 //! Owns the order of things: one operation at a time, every request preceded by a look at the credential file, and
 //! one place (`decide`) where it is said what happens next. Never performs anything. `face` is what goes in and comes
 //! out, `look` takes in what the file holds, `poll` what a request came to, `renewal` what a rotation came to, `verdict`
-//! when a refusal is believed, `delegation` runs the vendor's CLI, `login_end` foretells, `command` answers a person, `view` finds the words, `record` is what survives a restart.
+//! when a refusal is believed, `delegation` runs the vendor's CLI, `login_end` foretells, `command` answers a person,
+//! `view` finds the words, `record` is what survives a restart.
 
 mod command;
 mod delegation;

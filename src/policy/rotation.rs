@@ -298,6 +298,11 @@ mod tests {
     }
 
     #[test]
+    fn a_post_that_was_not_even_begun_is_no_unknown_outcome() {
+        assert_eq!(run(Step::Post, &failed()).1, End::Held("disk full".to_owned()));
+    }
+
+    #[test]
     fn a_token_found_under_the_lock_is_adopted_without_a_post() {
         assert_eq!(run(Step::ReRead, &Event::Changed).1, End::Adopted);
     }

@@ -1,8 +1,10 @@
 //! `when-idle` and `command`: a file whose owner is the vendor's CLI.
 
+use std::time::Duration;
+
 use super::world::*;
-use crate::model::{CredentialOwner, RefreshMode};
-use crate::policy::account::{Event, Rules};
+use crate::model::{Credential, CredentialOwner, RefreshMode};
+use crate::policy::account::{Event, Input, Rules};
 use crate::policy::rotation::{Event as Came, Step};
 use crate::policy::status::AccountState;
 
@@ -129,4 +131,42 @@ fn a_restart_right_after_the_start_of_the_command_does_not_run_it_again_at_once(
     world.restart();
     world.run(4 * MIN);
     assert_eq!(world.ran.len(), 1, "one run per refresh token, then the ladder");
+}
+
+#[test]
+fn a_cli_that_empties_the_file_instead_of_refreshing_it_leaves_the_account_at_rest() {
+    let mut world = World::new(shared(RefreshMode::Command));
+    let login = world.login(1, MIN);
+    world.write(login);
+    world.run(2 * MIN);
+    assert_eq!(world.ran.len(), 1);
+    world.file = Credential::SignedOut;
+    world.feed(Input::Touched);
+    let looks = world.looks.len();
+    world.run(3 * HOUR);
+    assert_eq!(world.state(), AccountState::SignedOut);
+    assert!(world.looks.len() - looks < 25, "{} looks in three hours", world.looks.len() - looks);
+}
+
+#[test]
+fn a_command_that_cannot_be_started_uses_nothing_up() {
+    let mut world = World::new(shared(RefreshMode::Command));
+    let login = world.login(1, MIN);
+    world.write(login);
+    world.launch_fails = Some("the user manager is not ready".into());
+    world.run(5 * HOUR);
+    assert!(world.view().reason.contains("not ready"), "{}", world.view().reason);
+    world.launch_fails = None;
+    world.run(12 * MIN);
+    assert!(!world.ran.is_empty(), "at the next interval, not tomorrow");
+}
+
+#[test]
+fn a_file_that_is_missing_at_the_start_is_looked_at_twice_and_not_in_a_loop() {
+    const MISSING: &[Duration] = &[Duration::from_secs(5)];
+    let mut world = World::new(vendors_file());
+    world.file = Credential::Absent;
+    world.doubt = MISSING;
+    world.run(6 * S);
+    assert!(world.looks.len() <= 3, "{:?}", world.looks);
 }

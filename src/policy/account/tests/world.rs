@@ -152,6 +152,8 @@ type TokenEndpoint = Box<dyn FnMut(Sent) -> Token>;
 pub(super) struct World {
     /// A vendor's CLI holds a lock.
     pub(super) in_use: bool,
+    /// Why the vendor's command cannot be started.
+    pub(super) launch_fails: Option<String>,
     /// When the vendor's command was started.
     pub(super) ran: Vec<u64>,
     pub(super) account: Account,
@@ -199,6 +201,7 @@ impl World {
         let account = Account::new(rules.clone(), boot.clone(), None, Marks::default(), false, now);
         let mut world = Self {
             in_use: false,
+            launch_fails: None,
             ran: Vec::new(),
             account,
             rules,
@@ -427,8 +430,12 @@ impl World {
                     inputs.push(Input::Stepped(event, exchange));
                 }
                 Action::Run => {
-                    self.ran.push(self.at);
-                    inputs.push(Input::Launched(Ok(())));
+                    if let Some(why) = &self.launch_fails {
+                        inputs.push(Input::Launched(Err(why.clone())));
+                    } else {
+                        self.ran.push(self.at);
+                        inputs.push(Input::Launched(Ok(())));
+                    }
                 }
                 Action::Persist(record) => self.persist(record),
                 Action::Tell(event) => self.told.push((self.at, event)),

@@ -12,5 +12,6 @@ mod faults;
 mod hostile;
 mod kill;
 mod secrets;
+mod storm;
 mod support;
 mod systemd;

@@ -213,6 +213,7 @@ pub(crate) fn offsets(moments: &[Instant]) -> Vec<f64> {
 
 /// Whether each offset lies at its expected one or up to `late` seconds after it.
 pub(crate) fn assert_at(got: &[f64], expected: &[f64], late: f64) {
+    println!("at {got:.3?} s, expected {expected:?}");
     let fits =
         got.len() >= expected.len() && got.iter().zip(expected).all(|(got, at)| *got >= at - 0.02 && *got <= at + late);
     assert!(fits, "expected about {expected:?}, got {got:.3?}");

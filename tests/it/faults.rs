@@ -248,3 +248,57 @@ fn an_emptied_file_is_the_vendors_verdict_and_is_never_refilled() {
     way.assert_nothing_was_replayed();
     drop(daemon);
 }
+
+/// Writes whose login the account's directory holds.
+fn name_account(house: &House, uuid: &str) {
+    let path = house.credentials("own").with_file_name(".claude.json");
+    fs::write(path, format!(r#"{{"oauthAccount": {{"accountUuid": "{uuid}"}}}}"#)).unwrap();
+}
+
+#[test]
+fn an_account_switched_during_the_post_keeps_its_own_login_and_starts_its_own_history() {
+    let way = UnderWay::new(|_| {});
+    name_account(&way.house, "11111111-aaaa");
+    let mut newer = None;
+    let daemon = way.run(|_| {
+        name_account(&way.house, "22222222-bbbb");
+        newer = Some(way.house.log_in("own", Duration::from_secs(3600)));
+    });
+    daemon.wait_for_state("ok");
+    wait_for("the lost race", || way.house.log().contains("lost-race"));
+    assert!(way.house.log().contains("belongs to another account"), "{}", way.house.log());
+    assert!(text(&way.house.credentials("own")).contains(&newer.unwrap().refresh), "the other account's login stands");
+    assert_eq!(way.successors().len(), 1, "what arrived for the first account is kept aside");
+    way.assert_nothing_was_replayed();
+}
+
+#[test]
+fn whatever_becomes_of_the_answer_the_token_is_posted_once_while_its_access_token_lives_and_goes_to_no_other_host() {
+    for (what, answer, outcome) in [
+        ("a lost response", Answer::LoseResponse, "unknown"),
+        ("500 after the rotation", Answer::ServerErrorAfter, "unknown"),
+        ("half a body", Answer::HalfBody, ""),
+        ("a drip past the deadline", Answer::Drip { delay: Duration::from_millis(300) }, ""),
+        ("a redirect", Answer::Redirect(String::new()), "misconfigured"),
+    ] {
+        let house = House::new();
+        let elsewhere = quotad::demo::vendor::Vendor::start(quotad::clock::Clock::real()).unwrap();
+        let answer = if what == "a redirect" { Answer::Redirect(elsewhere.token_url()) } else { answer };
+        let tokens = house.log_in("own", Duration::from_secs(3));
+        house.vendor.token().next(answer);
+        house.configure(&format!("{QUICK}\n[refresh]\nrequest-deadline = \"1s\"\n"), "own", "owner = \"quotad\"");
+        let daemon = house.start();
+        wait_for("the outcome", || house.log().contains("endpoint=\"token\""));
+        let log = house.log();
+        let line = log.lines().find(|line| line.contains("endpoint=\"token\"")).unwrap();
+        println!("{what}: {}", line.split("outcome=").nth(1).unwrap_or(line));
+        assert!(line.contains(&format!("outcome=\"{outcome}")), "{what}: {line}");
+        std::thread::sleep(Duration::from_secs(3));
+        let early = house
+            .vendor
+            .with(|world| world.posts_of(&tokens.refresh).filter(|call| call.at < tokens.expires_at).count());
+        assert_eq!(early, 1, "{what}: posted again while the access token lived");
+        assert!(elsewhere.with(|world| world.calls().is_empty()), "{what}: something reached another host");
+        drop(daemon);
+    }
+}

@@ -100,9 +100,11 @@ impl Owner {
         }
     }
 
-    /// The vendor's clients read, change and write their store under a third lock.
+    /// The vendor's clients read, change and write their store under a third lock. If the first two were taken over
+    /// since the POST (a suspend is enough), the successor is kept and placed later, under locks taken anew.
     fn lock_store(&mut self) -> Result<(), Event> {
         let Some(Exclusion::Vendor(locks)) = &mut self.exclusion else { return Ok(()) };
+        locks.still_ours().map_err(|error| Event::Failed(error.to_string()))?;
         for remaining in (0..STORE_TRIES).rev() {
             match locks.lock_store() {
                 Ok(()) => return Ok(()),

@@ -113,6 +113,7 @@ impl AuthPause {
 
 /// An [`AuthPause`] as `state.db` keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AuthRecord {
     pause: CooldownRecord,
     began: Option<SavedDeadline>,

@@ -122,6 +122,7 @@ impl Cooldown {
 
 /// A [`Cooldown`] as `state.db` keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CooldownRecord {
     rung: Option<u32>,
     relapse_until: Option<SavedDeadline>,

@@ -102,6 +102,7 @@ impl Gate {
 
 /// A [`Gate`] as `state.db` keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GateRecord {
     pause: CooldownRecord,
     early_probe_spent: bool,

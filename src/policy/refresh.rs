@@ -37,6 +37,7 @@ const VENDOR_POSTS: u32 = 3;
 
 /// What is known about one token, for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Mark {
     /// Refused for good, and in which words.
     pub dead: Option<String>,

@@ -1,7 +1,8 @@
 //! What survives a restart: two records, by what they belong to.
 //!
 //! A [`LoginRecord`] belongs to (provider, origin, login), so that renaming an account, moving its file or running
-//! `once` forgets nothing. A [`FileRecord`] belongs to the credential file: rejections are about the token in it.
+//! `once` forgets nothing. A [`FileRecord`] belongs to the credential file: rejections are about the token in it. A
+//! field that an older quotad did not write has its default, so that a new one costs nobody the memory of a wait.
 
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub enum Record {
 
 /// Gates, pace and deadlines of a login.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LoginRecord {
     usage: GateRecord,
     token: GateRecord,
@@ -55,6 +57,7 @@ pub struct LoginRecord {
 
 /// The auth pause of a credential file, and what a person decided about it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FileRecord {
     /// The access token last seen: a different one at the next start lifts the auth pause.
     known: Option<String>,

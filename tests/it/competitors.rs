@@ -163,10 +163,11 @@ fn four_processes_on_one_file_replay_nothing_and_lose_nothing() {
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
-        for mut other in others.into_iter().chain([second]).flatten() {
-            assert!(other.wait().unwrap().success());
-        }
+        let ended: Vec<_> =
+            others.into_iter().chain([second]).flatten().map(|mut other| other.wait().unwrap()).collect();
+        // First let the reader go: what comes next may end the test.
         stop.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(|status| status.success()), "{ended:?}");
     });
     for mut quotad in quotads {
         let pid = rustix::process::Pid::from_child(&quotad);

@@ -11,8 +11,9 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const read = () => JSON.parse(fs.readFileSync(file, 'utf8'));
 const isDue = (doc) => doc.claudeAiOauth.expiresAt <= Date.now();
 
+// The library remembers its locks by their first argument, so each needs one of its own.
 const locked = (name, stale) =>
-  lockfile.lock(dir, { lockfilePath: name, stale, update: 5000, realpath: false, onCompromised: () => {} });
+  lockfile.lock(name, { lockfilePath: name, stale, update: 5000, realpath: false, onCompromised: () => {} });
 
 function post(refreshToken) {
   const body = JSON.stringify({
@@ -43,8 +44,9 @@ async function refresh() {
     const answer = await post(posted);
     if (answer.status !== 200) { console.log('refused', answer.status); return; }
     const grant = JSON.parse(answer.text);
-    held.push(await lockfile.lock(dir, {
-      lockfilePath: path.join(dir, '.storage-write.lock'), stale: 15000, update: 5000, realpath: false,
+    const store = path.join(dir, '.storage-write.lock');
+    held.push(await lockfile.lock(store, {
+      lockfilePath: store, stale: 15000, update: 5000, realpath: false,
       retries: { retries: 10, minTimeout: 100, maxTimeout: 700 }, onCompromised: () => {},
     }));
     const doc = read();

@@ -167,7 +167,7 @@ fn four_processes_on_one_file_replay_nothing_and_lose_nothing() {
             others.into_iter().chain([second]).flatten().map(|mut other| other.wait().unwrap()).collect();
         // First let the reader go: what comes next may end the test.
         stop.store(true, Ordering::Relaxed);
-        assert!(ended.iter().all(|status| status.success()), "{ended:?}");
+        assert!(ended.iter().all(std::process::ExitStatus::success), "{ended:?}");
     });
     for mut quotad in quotads {
         let pid = rustix::process::Pid::from_child(&quotad);

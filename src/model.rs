@@ -4,6 +4,7 @@
 //! [`Fingerprint`], so these types may be logged, stored and sent without a second thought.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,23 +46,21 @@ impl fmt::Display for AccountName {
     }
 }
 
-/// A vendor whose quota quotad can read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProviderId {
-    /// Anthropic's Claude subscriptions (Pro, Max, Team, Enterprise).
-    Claude,
-}
+/// A vendor whose quota quotad can read, by the name used in the config, JSON and metrics. Which there are is
+/// `provider`'s to say: its registry holds the only ones that mean anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ProviderId(&'static str);
 
 impl ProviderId {
-    /// Every provider, in the order the documentation lists them.
-    pub const ALL: [Self; 1] = [Self::Claude];
+    /// The vendor of this name: lower case, as in `[accounts]`.
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
 
     /// The name used in the config, JSON and metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Claude => "claude",
-        }
+        self.0
     }
 }
 
@@ -147,6 +146,9 @@ pub struct Window {
     pub label: String,
     /// The model it is limited to, as the vendor names it.
     pub model: Option<String>,
+    /// The team or organisation that shares it, as the vendor names it; `None` for a person's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
     /// Whether it counts now.
     pub status: WindowStatus,
     /// Percent used as the vendor gave it: may exceed 100 or be negative. Never NaN or infinite.
@@ -198,6 +200,37 @@ pub struct Reading {
     pub read_at: Timestamp,
     /// Who said so.
     pub source: Source,
+}
+
+/// Where an account's secret lies.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whereabouts {
+    /// In this file, as spelt: symlinks are not followed.
+    File(PathBuf),
+    /// In this environment variable of the daemon: a key, never a refresh token.
+    Variable(String),
+}
+
+impl Whereabouts {
+    /// What the config writes before the name of a variable.
+    pub const VARIABLE: &str = "env:";
+
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Variable(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Variable(name) => write!(f, "{}{name}", Self::VARIABLE),
+        }
+    }
 }
 
 /// Who writes a credential file, and so who may rotate its refresh token by default.

@@ -9,6 +9,10 @@ use std::path::{Component, Path, PathBuf};
 
 use directories::BaseDirs;
 
+use crate::model::ProviderId;
+use crate::provider;
+use crate::provider::store::Root;
+
 /// The name of the Claude CLI's credential file, in whatever directory it lies.
 const CLAUDE_FILE: &str = ".credentials.json";
 
@@ -30,6 +34,22 @@ pub struct Paths {
     pub socket: PathBuf,
     /// The Claude CLI's credential file as this environment places it, e.g. `/home/ada/.claude/.credentials.json`.
     pub claude_credentials: PathBuf,
+    /// Every place where a vendor's client may keep its login, in the registry's order.
+    pub places: Vec<LoginPlace>,
+    /// Every variable of this environment that may hold a vendor's key, in the registry's order. Only its name: what
+    /// it holds is `credential`'s to read.
+    pub variables: Vec<(ProviderId, String)>,
+}
+
+/// Where one vendor's client may keep its login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginPlace {
+    /// The vendor.
+    pub provider: ProviderId,
+    /// Where it lies when no variable moves it.
+    pub usual: PathBuf,
+    /// Where this environment puts it.
+    pub here: PathBuf,
 }
 
 impl Paths {
@@ -39,8 +59,12 @@ impl Paths {
     /// [`NoHome`] when there is no home directory.
     pub fn of_this_user() -> Result<Self, NoHome> {
         let dirs = BaseDirs::new().ok_or(NoHome)?;
-        let claude = claude_dir(dirs.home_dir(), |name| std::env::var_os(name));
+        let env = |name: &str| std::env::var_os(name);
+        let claude = claude_dir(dirs.home_dir(), env);
+        let roots = Roots { home: dirs.home_dir(), config: dirs.config_dir(), data: dirs.data_dir() };
         Ok(Self {
+            places: roots.places(env),
+            variables: variables(env),
             config_file: dirs.config_dir().join("quotad/config.toml"),
             state_dir: dirs
                 .state_dir()
@@ -61,14 +85,55 @@ impl Paths {
             state_dir: home.join(".local/state/quotad"),
             socket: home.join(".run/quotad/quotad.sock"),
             claude_credentials: claude_dir(home, |_| None).join(CLAUDE_FILE),
+            places: Roots { home, config: &home.join(".config"), data: &home.join(".local/share") }.places(|_| None),
+            variables: Vec::new(),
         }
     }
 
-    /// The files in which a vendor's CLI keeps its own login: the usual one and, where the environment moves it, that
-    /// one too. A grant of quotad's own never lies there.
-    pub fn vendor_stores(&self) -> [PathBuf; 2] {
-        [claude_dir(&self.home, |_| None).join(CLAUDE_FILE), self.claude_credentials.clone()]
+    /// The files in which a vendor's client keeps its own login: the usual one and, where the environment moves it,
+    /// that one too. A grant of quotad's own never lies there.
+    pub fn vendor_stores(&self) -> Vec<PathBuf> {
+        let mut stores: Vec<_> =
+            self.places.iter().flat_map(|place| [place.usual.clone(), place.here.clone()]).collect();
+        stores.push(self.claude_credentials.clone());
+        stores
     }
+}
+
+/// The directories that places begin in.
+struct Roots<'a> {
+    home: &'a Path,
+    config: &'a Path,
+    data: &'a Path,
+}
+
+impl Roots<'_> {
+    fn places(&self, env: impl Fn(&str) -> Option<OsString>) -> Vec<LoginPlace> {
+        let all = provider::ALL
+            .into_iter()
+            .flat_map(|provider| provider.store().places.iter().map(move |place| (provider.id(), place)));
+        all.map(|(provider, place)| {
+            let root = match place.root {
+                Root::Home => self.home,
+                Root::Config => self.config,
+                Root::Data => self.data,
+            };
+            let usual = root.join(place.dir);
+            let moved = place.moved_by.iter().find_map(|name| env(name)).filter(|dir| !dir.is_empty());
+            // The clients resolve a relative directory against their own working directory; so is it done here.
+            let moved = moved.map(PathBuf::from).map(|dir| std::path::absolute(&dir).unwrap_or(dir));
+            let here = moved.unwrap_or_else(|| usual.clone());
+            LoginPlace { provider, usual: usual.join(place.file), here: here.join(place.file) }
+        })
+        .collect()
+    }
+}
+
+fn variables(env: impl Fn(&str) -> Option<OsString>) -> Vec<(ProviderId, String)> {
+    let names = provider::ALL
+        .into_iter()
+        .flat_map(|provider| provider.store().variables.iter().map(move |name| (provider.id(), (*name).to_owned())));
+    names.filter(|(_, name)| env(name).is_some_and(|key| !key.is_empty())).collect()
 }
 
 /// The control socket, e.g. `/run/user/1000/quotad/quotad.sock`; without `$XDG_RUNTIME_DIR`

@@ -15,6 +15,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, ClientBuilder, Proxy, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::model::Failure;
 use crate::provider::{Method, Reply, Request, SecretPlace, TokenEncoding, is_loopback};
 
 /// Longer answers are not read.
@@ -71,6 +72,18 @@ pub enum Broken {
     Unsendable,
 }
 
+impl From<&mut Broken> for Failure {
+    fn from(broken: &mut Broken) -> Self {
+        match broken {
+            Broken::Offline => Self::Offline,
+            Broken::Connect => Self::Connect,
+            Broken::Cut(_) => Self::Timeout,
+            Broken::TooLong => Self::Garbage("it is longer than 1 MiB"),
+            Broken::Unsendable => Self::Garbage("the request cannot be written"),
+        }
+    }
+}
+
 /// The one client. Made of two: what leaves the machine may use a proxy, loopback never does.
 #[derive(Debug)]
 pub struct Transport {
@@ -115,12 +128,8 @@ impl Transport {
             builder = builder.header(*name, value);
         }
         builder = match &request.secret {
-            SecretPlace::Bearer => {
-                let mut bearer = HeaderValue::try_from(format!("Bearer {}", secret.expose_secret()))
-                    .map_err(|_| Broken::Unsendable)?;
-                bearer.set_sensitive(true);
-                builder.header(AUTHORIZATION, bearer)
-            }
+            SecretPlace::Bearer => builder.header(AUTHORIZATION, sensitive("Bearer ", secret)?),
+            SecretPlace::Header { name, prefix } => builder.header(*name, sensitive(prefix, secret)?),
             SecretPlace::Field { name, others, encoding } => {
                 let fields = others.iter().map(|(name, value)| (*name, value.as_str()));
                 let fields = fields.chain([(*name, secret.expose_secret())]);
@@ -131,6 +140,9 @@ impl Transport {
                 builder.body(body)
             }
         };
+        if let Some(body) = &request.body {
+            builder = builder.body(body.clone());
+        }
         let mut response = builder.timeout(deadline).send().await.map_err(|error| classify(&error))?;
         let mut reply = Reply { status: response.status().as_u16(), headers: Vec::new(), body: Vec::new() };
         for (name, value) in response.headers() {
@@ -189,6 +201,13 @@ fn build(network: &Network, loopback: bool) -> Result<Client, NetworkError> {
     builder.build().map_err(|error| NetworkError::Tls(error.to_string()))
 }
 
+fn sensitive(prefix: &str, secret: &SecretString) -> Result<HeaderValue, Broken> {
+    let text = format!("{prefix}{}", secret.expose_secret());
+    let mut value = HeaderValue::try_from(text).map_err(|_| Broken::Unsendable)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 fn write_body<'a>(
     fields: impl Iterator<Item = (&'static str, &'a str)>,
     encoding: TokenEncoding,
@@ -220,7 +239,7 @@ fn withhold_echoes(reply: &mut Reply, place: &SecretPlace, secret: &SecretString
             "withheld".clone_into(value);
         }
     }
-    if *place == SecretPlace::Bearer {
+    if !matches!(place, SecretPlace::Field { .. }) {
         let is_echo = |at: &usize| pieces.contains(&reply.body[*at..*at + ECHO]);
         let echoes: Vec<usize> = (0..(reply.body.len() + 1).saturating_sub(ECHO)).filter(is_echo).collect();
         for at in echoes {

@@ -22,6 +22,7 @@ use super::{Exit, Failure, print};
 use crate::config::{Account, Accounts, Complaints, Loaded};
 use crate::control::client::{Client, ClientError};
 use crate::control::wire::Status;
+use crate::model::{AccountName, ProviderId, Whereabouts};
 use crate::paths::Paths;
 
 /// Arguments of `doctor`.
@@ -95,9 +96,11 @@ impl Patient<'_> {
     /// What a daemon discovers in its own environment, which is not this shell's.
     fn discovered(&self, loaded: &Loaded) -> Vec<Account> {
         let path = environment::claude_file(self.paths, self.environment.of_daemon());
-        let provider = crate::model::ProviderId::Claude;
-        let name = crate::model::AccountName::parse(provider.as_str()).ok();
-        name.map(|name| Account::discovered(name, provider, path, &loaded.config.poll)).into_iter().collect()
+        let provider = ProviderId::new("claude");
+        let name = AccountName::parse(provider.as_str()).ok();
+        name.map(|name| Account::discovered(name, provider, Whereabouts::File(path), &loaded.config.poll))
+            .into_iter()
+            .collect()
     }
 
     fn logins(&self, page: &Page) -> Vec<Finding> {
@@ -107,7 +110,7 @@ impl Patient<'_> {
         };
         let look = |account: Account| {
             let facts = login::Facts::of(&account, self.paths, known(&account));
-            login::findings(&facts, page)
+            facts.map(|facts| login::findings(&facts, page)).unwrap_or_default()
         };
         self.accounts().into_iter().flat_map(look).collect()
     }
@@ -115,7 +118,9 @@ impl Patient<'_> {
     fn relocation(&self) -> environment::Relocation {
         let of_daemon =
             |status: &Status| status.accounts.iter().map(|known| known.credentials.path.clone().into()).collect();
-        let of_config = || self.accounts().into_iter().map(|account| account.credentials).collect();
+        let of_config = || {
+            self.accounts().into_iter().filter_map(|account| account.credentials.file().map(Path::to_owned)).collect()
+        };
         let listed = self.loaded.as_ref().ok().and_then(|loaded| match &loaded.config.accounts {
             Accounts::Listed(accounts) => Some(accounts.keys().map(ToString::to_string).collect()),
             Accounts::Discovered => None,

@@ -101,7 +101,7 @@ impl Findings {
         }
         let is_listed = |file: &Path| match &config.accounts {
             Accounts::Discovered => false,
-            Accounts::Listed(accounts) => accounts.values().any(|account| account.credentials == file),
+            Accounts::Listed(accounts) => accounts.values().any(|account| account.credentials.file() == Some(file)),
         };
         if let Some(file) = self.moved_login.as_ref().filter(|file| !is_listed(file)) {
             lacks("login", "an account of its own", setting("credentials", &file.to_string_lossy()));
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(config.network.ca_file, Some(pem));
         let Accounts::Listed(accounts) = &config.accounts else { panic!("discovered") };
         let account = accounts.values().next().unwrap();
-        assert_eq!(account.credentials, Path::new("/srv/\"c\"/.credentials.json"));
+        assert_eq!(account.credentials.file(), Some(Path::new("/srv/\"c\"/.credentials.json")));
         assert_eq!(account.refresh, RefreshMode::Never);
         assert!(found.missing_from(&config).is_empty());
         assert_eq!(found.missing_from(&Config::default()).len(), 3);

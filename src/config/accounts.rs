@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::raw::Table;
-use super::value::{duration, endpoint, path, program, spoken, text, word, words};
+use super::value::{duration, endpoint, program, spoken, text, whereabouts, word, words};
 use super::{Account, Accounts, Poll, SourceKind, floor};
-use crate::model::{AccountName, CredentialOwner, ProviderId, RefreshMode};
+use crate::model::{AccountName, CredentialOwner, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::{Paths, lexical};
 use crate::provider::{self, Endpoints, TokenEncoding};
 
@@ -34,7 +34,7 @@ const HEADER: &str = "[accounts.personal]";
 pub(super) fn read(table: &mut Table<'_, '_>, poll: &Poll, paths: &Paths, notes: &mut Vec<String>) -> Accounts {
     if !table.exists() {
         let raised = |id| raised(poll.interval, provider::of(id).floor(), id);
-        notes.extend(ProviderId::ALL.into_iter().filter_map(raised));
+        notes.extend(provider::ALL.into_iter().filter_map(|provider| raised(provider.id())));
         return Accounts::Discovered;
     }
     let mut accounts = BTreeMap::new();
@@ -73,10 +73,10 @@ fn account<'d>(
         table.complain_of_header(&format!("an account's name {rule}"), consequence, HEADER);
     }
 
-    let providers = ProviderId::ALL.map(|id| (id.as_str(), id));
+    let providers = provider::ALL.map(|provider| (provider.id().as_str(), provider.id()));
     let whose = "quotad would have to guess whose login it is";
     let provider = table.required(r#"provider = "claude""#, whose, word(&providers));
-    let credentials = table.required(r#"credentials = "~/.claude/.credentials.json""#, whose, path(&paths.home));
+    let credentials = table.required(r#"credentials = "~/.claude/.credentials.json""#, whose, whereabouts(&paths.home));
     let owner = table.optional(r#"owner = "vendor""#, word(&OWNERS)).unwrap_or(CredentialOwner::Vendor);
     let refresh = table.optional(r#"refresh = "never""#, word(&MODES)).unwrap_or(match owner {
         CredentialOwner::Vendor => RefreshMode::Never,
@@ -88,7 +88,7 @@ fn account<'d>(
     let sources = table.line(r#"sources = ["local", "api"]"#, words(&SOURCES));
     let endpoints = endpoints(table, provider);
 
-    if let Some(file) = credentials.as_deref().map(lexical) {
+    if let Some(file) = credentials.as_ref().and_then(Whereabouts::file).map(lexical) {
         own_grant_lies_apart(table, owner, &file, paths);
         one_account_per_file(table, key, file, files);
     }

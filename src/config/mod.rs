@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::complaint::Complaints;
-use crate::model::{AccountName, CredentialOwner, ProviderId, RefreshMode};
+use crate::model::{AccountName, CredentialOwner, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::Paths;
 use crate::policy::ladder::Ladder;
 use crate::provider::{self, Endpoints, is_loopback};
@@ -141,8 +141,8 @@ pub struct Account {
     pub name: AccountName,
     /// Whose plan it is.
     pub provider: ProviderId,
-    /// The credential file, absolute, as spelt in the config: symlinks are not followed.
-    pub credentials: PathBuf,
+    /// Where its credential lies; a file is absolute.
+    pub credentials: Whereabouts,
     /// Who writes it.
     pub owner: CredentialOwner,
     /// When quotad may see to a new access token.
@@ -159,7 +159,7 @@ pub struct Account {
 
 impl Account {
     /// The account of a credential file that was found rather than listed: nothing is ever written or refreshed.
-    pub fn discovered(name: AccountName, provider: ProviderId, credentials: PathBuf, poll: &Poll) -> Self {
+    pub fn discovered(name: AccountName, provider: ProviderId, credentials: Whereabouts, poll: &Poll) -> Self {
         let endpoints = provider::of(provider).endpoints();
         Self {
             name,
@@ -341,7 +341,7 @@ mod tests {
         };
         assert!(network.proxy.is_some() && network.ca_file == Some("/etc/ssl/corp.pem".into()));
         let sampled = &accounts[&AccountName::parse("personal").unwrap()];
-        let own = provider::of(ProviderId::Claude).endpoints();
+        let own = provider::of(ProviderId::new("claude")).endpoints();
         let mut bare = account("");
         bare.command = sampled.command.clone();
         bare.endpoints.user_agent = sampled.endpoints.user_agent.clone();
@@ -354,8 +354,8 @@ mod tests {
     fn the_minimal_file_lists_one_account_that_is_never_written() {
         let Loaded { config, notes, .. } = parsed(include_str!("../../config/minimal.toml"));
         let name = AccountName::parse("personal").unwrap();
-        let file = PathBuf::from("/home/ada/.claude/.credentials.json");
-        let account = Account::discovered(name.clone(), ProviderId::Claude, file, &Config::default().poll);
+        let file = Whereabouts::File("/home/ada/.claude/.credentials.json".into());
+        let account = Account::discovered(name.clone(), ProviderId::new("claude"), file, &Config::default().poll);
         assert_eq!((account.owner, account.refresh), (CredentialOwner::Vendor, RefreshMode::Never));
         assert_eq!(config.accounts, Accounts::Listed(BTreeMap::from([(name, account)])));
         assert!(notes.is_empty());
@@ -579,7 +579,12 @@ usage-url = \"http://example.com\"
         let discovered = parsed("[poll]\ninterval = '90s'");
         assert_eq!(discovered.notes, ["interval 1m 30s is below claude's floor of 5m: raised"]);
         let name = AccountName::parse("found").unwrap();
-        let found = Account::discovered(name, ProviderId::Claude, "/c".into(), &discovered.config.poll);
+        let found = Account::discovered(
+            name,
+            ProviderId::new("claude"),
+            Whereabouts::File("/c".into()),
+            &discovered.config.poll,
+        );
         assert_eq!(found.interval, minutes(5));
     }
 
@@ -599,7 +604,7 @@ usage-url = \"http://example.com\"
         let Accounts::Listed(accounts) = parsed(text).config.accounts else { panic!("not listed") };
         let own = accounts.into_values().next().unwrap();
         assert_eq!((own.owner, own.refresh), (CredentialOwner::Quotad, RefreshMode::Always));
-        assert_eq!(own.credentials, Path::new("/home/ada/grant/.credentials.json"));
+        assert_eq!(own.credentials, Whereabouts::File("/home/ada/grant/.credentials.json".into()));
 
         let relocated = Paths { claude_credentials: "/home/ada/grant/.credentials.json".into(), ..paths() };
         let refused = parse(text, Path::new("c.toml"), &relocated).unwrap_err().to_string();

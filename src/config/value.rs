@@ -10,6 +10,7 @@ use jiff::fmt::friendly::{SpanParser, SpanPrinter};
 use toml::de::DeValue;
 
 use super::raw::{Flaw, Read, Value, kind};
+use crate::model::Whereabouts;
 use crate::paths::expand_home;
 use crate::provider::is_loopback;
 
@@ -148,6 +149,18 @@ pub(super) fn path(home: &Path) -> impl Fn(&Value<'_>) -> Read<PathBuf> {
             let what = format!("must be a path in quotes, not {}", kind(value.get_ref()));
             Flaw::of(value, what, "quotad would not find the file")
         }
+    }
+}
+
+/// A file, or the name of a variable after `env:`.
+pub(super) fn whereabouts(home: &Path) -> impl Fn(&Value<'_>) -> Read<Whereabouts> {
+    let file = path(home);
+    move |value| match value.get_ref().as_str().and_then(|text| text.strip_prefix(Whereabouts::VARIABLE)) {
+        Some(name) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+            Ok(Whereabouts::Variable(name.to_owned()))
+        }
+        Some(_) => Flaw::of(value, "must name a variable after `env:`, such as `env:ZAI_API_KEY`", "there is no key"),
+        None => file(value).map(Whereabouts::File),
     }
 }
 

@@ -348,7 +348,7 @@ pub(crate) mod sample {
         let until = Some(at("2026-11-25T12:19:59.5Z"));
         AccountView {
             name: name("personal"),
-            provider: ProviderId::Claude,
+            provider: ProviderId::new("claude"),
             plan: Some("max_20x".to_owned()),
             state: AccountState::Throttled,
             reason: "the usage endpoint answered 429 (Retry-After 990 s)".to_owned(),
@@ -390,6 +390,7 @@ pub(crate) mod sample {
             id: "five_hour".to_owned(),
             label: "5-hour".to_owned(),
             model: None,
+            organisation: None,
             status: WindowStatus::Active,
             used_percent: Some(41.5),
             used: None,

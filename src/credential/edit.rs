@@ -1,45 +1,65 @@
-//! Puts new tokens into a Claude credential file and leaves every other byte as it was.
+//! Puts new tokens into a JSON credential file and leaves every other byte as it was.
 //!
 //! The file belongs to the vendor's CLI and holds more than the login (MCP tokens, plugin secrets, keys that do not
 //! exist yet), so it is not decoded and encoded again: the values that change are cut out of the text and replaced.
-//! What cannot be parsed is never edited, and an edit that does not read back exactly as meant is refused.
+//! Which they are, the provider's [`Layout`] says. What cannot be parsed is never edited, and an edit that does not
+//! read back exactly as meant is refused.
 
 use std::ops::Range;
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-/// The object that holds the login.
-pub(super) const LOGIN: &str = "claudeAiOauth";
+use crate::policy::time::Stamp;
+use crate::provider::store::{Layout, Unit};
 
 /// What a refresh changes; `None` leaves the field as it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NewTokens<'a> {
-    /// `accessToken`.
+    /// The access token.
     pub access: Option<&'a SecretString>,
-    /// `refreshToken`.
+    /// The refresh token.
     pub refresh: Option<&'a SecretString>,
-    /// `expiresAt`, in milliseconds since 1970.
-    pub expires_at_ms: Option<i64>,
-    /// `refreshTokenExpiresAt`, in milliseconds since 1970.
-    pub login_ends_at_ms: Option<i64>,
-    /// `scopes`.
+    /// When the access token expires.
+    pub expires_at: Option<Stamp>,
+    /// When the login itself ends.
+    pub login_ends_at: Option<Stamp>,
+    /// What the token may do.
     pub scopes: Option<&'a [String]>,
+    /// When the exchange took place.
+    pub refreshed_at: Option<Stamp>,
 }
 
 impl NewTokens<'_> {
-    fn fields(&self) -> impl Iterator<Item = (&'static str, Value)> {
+    /// The members of the login's object, in the vendor's spelling.
+    fn of_login(&self, layout: &Layout) -> Fields {
         let secret = |token: Option<&SecretString>| token.map(|token| json!(token.expose_secret()));
-        [
-            ("accessToken", secret(self.access)),
-            ("refreshToken", secret(self.refresh)),
-            ("expiresAt", self.expires_at_ms.map(|at| json!(at))),
-            ("refreshTokenExpiresAt", self.login_ends_at_ms.map(|at| json!(at))),
-            ("scopes", self.scopes.map(|scopes| json!(scopes))),
-        ]
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value?)))
+        let fields = [
+            (Some(layout.access), secret(self.access)),
+            (Some(layout.refresh), secret(self.refresh)),
+            dated(layout.expires, self.expires_at),
+            dated(layout.login_ends, self.login_ends_at),
+            (layout.scopes, self.scopes.map(|scopes| json!(scopes))),
+        ];
+        fields.into_iter().filter_map(|(key, value)| Some((key?, value?))).collect()
     }
+
+    /// The members of the file's own object.
+    fn of_file(&self, layout: &Layout) -> Fields {
+        let (key, value) = dated(layout.refreshed_at, self.refreshed_at);
+        key.zip(value).into_iter().collect()
+    }
+}
+
+type Fields = Vec<(&'static str, Value)>;
+
+fn dated(member: Option<(&'static str, Unit)>, at: Option<Stamp>) -> (Option<&'static str>, Option<Value>) {
+    let value = member.zip(at).map(|((_, unit), at)| match unit {
+        Unit::Millis => json!(at.as_millisecond()),
+        Unit::Seconds => json!(at.as_second()),
+        Unit::Rfc3339 => json!(at.to_string()),
+    });
+    (member.map(|(key, _)| key), value)
 }
 
 /// Why a credential file was not edited. Quotes nothing of the file.
@@ -54,7 +74,7 @@ pub enum EditError {
         column: usize,
     },
     /// JSON, but no login to edit.
-    #[error("the credential file was not edited: it holds no login (`claudeAiOauth` with members)")]
+    #[error("the credential file was not edited: it holds no login in the vendor's layout")]
     NoLogin,
     /// The edited text did not read back as meant.
     #[error("the credential file was not edited: the edit did not read back as meant; please report its layout")]
@@ -68,17 +88,26 @@ pub enum EditError {
 ///
 /// # Errors
 /// See [`EditError`]. The caller then writes nothing.
-pub fn edit(raw: &[u8], new: &NewTokens<'_>) -> Result<SecretSlice<u8>, EditError> {
+pub fn edit(raw: &[u8], layout: &Layout, new: &NewTokens<'_>) -> Result<SecretSlice<u8>, EditError> {
+    let edited = set(raw, layout.object, new.of_login(layout))?;
+    set(edited.expose_secret(), &[], new.of_file(layout))
+}
+
+/// `raw` with `fields` in the object at the end of the way `path`.
+fn set(raw: &[u8], path: &[&str], fields: Fields) -> Result<SecretSlice<u8>, EditError> {
     let parse = |text: &[u8]| serde_json::from_slice::<Value>(text);
     let mut meant = parse(raw).map_err(|broken| EditError::NotJson { line: broken.line(), column: broken.column() })?;
-    let login = meant.get_mut(LOGIN).and_then(Value::as_object_mut).ok_or(EditError::NoLogin)?;
-    let place = find(raw, &members(raw, skip_space(raw, 0)), LOGIN).ok_or(EditError::NoLogin)?.value.start;
+    let object = descend(&mut meant, path).ok_or(EditError::NoLogin)?;
+    let mut place = skip_space(raw, 0);
+    for key in path {
+        place = find(raw, &members(raw, place), key).ok_or(EditError::NoLogin)?.value.start;
+    }
     let present = members(raw, place);
     let last = present.last().ok_or(EditError::NoLogin)?;
 
     let mut cuts: Vec<(Range<usize>, Vec<u8>)> = Vec::new();
-    for (key, value) in new.fields() {
-        if login.get(key) == Some(&value) {
+    for (key, value) in fields {
+        if object.get(key) == Some(&value) {
             continue;
         }
         cuts.push(if let Some(member) = find(raw, &present, key) {
@@ -88,7 +117,7 @@ pub fn edit(raw: &[u8], new: &NewTokens<'_>) -> Result<SecretSlice<u8>, EditErro
             let text = [&lead, &raw[last.key.end..last.value.start], &render(&value, b"")].concat();
             (last.value.end..last.value.end, text)
         });
-        login.insert(key.to_owned(), value);
+        object.insert(key.to_owned(), value);
     }
 
     // From the back, so that the ranges in front stay true; the sort is stable, so appended fields keep their order.
@@ -102,6 +131,10 @@ pub fn edit(raw: &[u8], new: &NewTokens<'_>) -> Result<SecretSlice<u8>, EditErro
         Ok(read_back) if read_back == meant => Ok(text),
         _ => Err(EditError::Unfaithful),
     }
+}
+
+fn descend<'v>(root: &'v mut Value, path: &[&str]) -> Option<&'v mut Map<String, Value>> {
+    path.iter().try_fold(root, |value, key| value.get_mut(*key))?.as_object_mut()
 }
 
 /// A value as text; a list is laid out as the list it replaces was.
@@ -199,8 +232,18 @@ mod tests {
 
     use proptest::prelude::*;
 
+    const LOGIN: &str = "claudeAiOauth";
+
+    fn claude() -> &'static Layout {
+        crate::provider::named("claude").unwrap().store().layout.unwrap()
+    }
+
+    fn at(millis: i64) -> Option<Stamp> {
+        Stamp::from_millisecond(millis).ok()
+    }
+
     fn edited(raw: &str, new: &NewTokens<'_>) -> String {
-        String::from_utf8(edit(raw.as_bytes(), new).unwrap().expose_secret().to_vec()).unwrap()
+        String::from_utf8(edit(raw.as_bytes(), claude(), new).unwrap().expose_secret().to_vec()).unwrap()
     }
 
     /// The layouts of the module: `@` stands for values that change, so that what must come out can be written down.
@@ -231,7 +274,7 @@ mod tests {
                 let new = NewTokens {
                     access: Some(&"sk-ant-oat01-FAKE-2\"\\".into()),
                     refresh: Some(&"sk-ant-ort01-FAKE-2".into()),
-                    expires_at_ms: Some(1_800_000_000_000),
+                    expires_at: at(1_800_000_000_000),
                     ..NewTokens::default()
                 };
                 assert_eq!(
@@ -247,14 +290,14 @@ mod tests {
         for layout in LAYOUTS {
             let raw = filled(layout, "\"a\\u0041\"", "\"r\"", "7");
             assert_eq!(edited(&raw, &NewTokens::default()), raw);
-            let same = NewTokens { access: Some(&"aA".into()), expires_at_ms: Some(7), ..NewTokens::default() };
+            let same = NewTokens { access: Some(&"aA".into()), expires_at: at(7), ..NewTokens::default() };
             assert_eq!(edited(&raw, &same), raw, "an equal value keeps its spelling");
         }
     }
 
     #[test]
     fn a_missing_field_is_appended_in_the_layout_of_its_neighbours() {
-        let new = NewTokens { expires_at_ms: Some(5), login_ends_at_ms: Some(6), ..NewTokens::default() };
+        let new = NewTokens { expires_at: at(5), login_ends_at: at(6), ..NewTokens::default() };
         for (raw, wanted) in [
             (
                 r#"{"claudeAiOauth":{"accessToken":"a"}}"#,
@@ -293,19 +336,54 @@ mod tests {
 
     #[test]
     fn what_is_no_login_is_refused_and_never_quoted() {
-        let new = NewTokens { expires_at_ms: Some(5), ..NewTokens::default() };
+        let new = NewTokens { expires_at: at(5), ..NewTokens::default() };
         for raw in
             ["", "{", "{\"claudeAiOauth\":{\"accessToken\":\"sk-FAKE\"}", "{\"claudeAiOauth\":{}} x", "\u{feff}{}"]
         {
-            let refused = edit(raw.as_bytes(), &new).unwrap_err();
+            let refused = edit(raw.as_bytes(), claude(), &new).unwrap_err();
             assert!(matches!(refused, EditError::NotJson { .. }), "{raw}: {refused}");
             assert!(!format!("{refused} {refused:?}").contains("FAKE"));
         }
         for raw in ["[]", "7", "{}", r#"{"claudeAiOauth":null}"#, r#"{"claudeAiOauth":{}}"#, r#"{"claudeAiOauth":[1]}"#]
         {
-            assert_eq!(edit(raw.as_bytes(), &new).unwrap_err(), EditError::NoLogin, "{raw}");
+            assert_eq!(edit(raw.as_bytes(), claude(), &new).unwrap_err(), EditError::NoLogin, "{raw}");
         }
-        assert!(edit(b"{\"claudeAiOauth\":{\"a\":\"\xff\"}}", &new).is_err(), "not UTF-8");
+        assert!(edit(b"{\"claudeAiOauth\":{\"a\":\"\xff\"}}", claude(), &new).is_err(), "not UTF-8");
+    }
+
+    #[test]
+    fn each_vendor_gets_its_own_spelling_and_its_own_clock() {
+        const CODEX: Layout = Layout {
+            object: &["tokens"],
+            access: "access_token",
+            refresh: "refresh_token",
+            expires: None,
+            login_ends: None,
+            scopes: None,
+            refreshed_at: Some(("last_refresh", Unit::Rfc3339)),
+        };
+        const KIMI: Layout = Layout { object: &[], expires: Some(("expires_at", Unit::Seconds)), ..CODEX };
+        let new = NewTokens {
+            access: Some(&"FAKE-2".into()),
+            expires_at: at(1_800_000_000_000),
+            refreshed_at: at(1_799_999_000_000),
+            ..NewTokens::default()
+        };
+        for (layout, raw, wanted) in [
+            (
+                &CODEX,
+                r#"{"auth_mode":"chatgpt","tokens":{"access_token":"FAKE-1"},"last_refresh":"x"}"#,
+                r#"{"auth_mode":"chatgpt","tokens":{"access_token":"FAKE-2"},"last_refresh":"2027-01-15T07:43:20Z"}"#,
+            ),
+            (
+                &Layout { refreshed_at: None, ..KIMI },
+                r#"{"access_token": "FAKE-1", "expires_at": 1.5}"#,
+                r#"{"access_token": "FAKE-2", "expires_at": 1800000000}"#,
+            ),
+        ] {
+            let text = edit(raw.as_bytes(), layout, &new).unwrap();
+            assert_eq!(str::from_utf8(text.expose_secret()).unwrap(), wanted);
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -1,9 +1,7 @@
-//! Reads a Claude credential file without believing half of one.
+//! Reads a credential without believing half of one.
 //!
-//! Owns what the file means: which shape is a login, which is the vendor's verdict "signed out", which is damage, and
-//! why a refresh of it by quotad would not be safe. Parses to an untyped value first and takes each field on its own,
-//! so that a field of an unexpected type costs that field. Never writes, never takes any token but the login's own
-//! (MCP tokens live in the same file), and never quotes the file in a message.
+//! Owns the way to it: the file or the variable, which doubt a look leaves, and why a refresh by quotad would not be
+//! safe. What the content means is the provider's to say. Never writes, and never quotes the file in a message.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -13,14 +11,16 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use serde_json::{Map, Value};
+use secrecy::{ExposeSecret, SecretSlice};
+use serde_json::Value;
 
-use super::edit::LOGIN;
+use super::item_table;
 use super::secret::{FingerprintKey, Tokens};
 use super::vendor_lock::{self, LockState};
 use crate::disk;
-use crate::model::{Credential, CredentialOwner, Login};
+use crate::model::{Credential, CredentialOwner, Login, ProviderId, Whereabouts};
+use crate::provider::store::{Form, Stored, StoredLogin};
+use crate::provider::{self, Provider};
 
 /// Larger credential files are not read.
 const LARGEST: u64 = 1 << 20;
@@ -49,11 +49,26 @@ pub struct Found {
     pub contents: Option<Contents>,
 }
 
-/// What a login's file held, as of one moment.
+impl Found {
+    fn with(self, stored: StoredLogin, held: Option<(SecretSlice<u8>, PathBuf, Metadata)>) -> Self {
+        let StoredLogin { access, refresh, tenant, .. } = stored;
+        let file = held.map(|(raw, real_path, metadata)| Held { raw, real_path, metadata });
+        Self { contents: Some(Contents { tokens: Tokens { access, refresh, tenant }, file }), ..self }
+    }
+}
+
+/// What a login was stored as, as of one moment.
 #[derive(Debug)]
 pub struct Contents {
     /// Its tokens.
     pub tokens: Tokens,
+    /// The file they stand in; `None` for a variable.
+    pub file: Option<Held>,
+}
+
+/// A credential file as of one moment.
+#[derive(Debug)]
+pub struct Held {
     /// Its bytes, for [`super::edit::edit`].
     pub raw: SecretSlice<u8>,
     /// The file itself, behind all symlinks.
@@ -62,36 +77,58 @@ pub struct Contents {
     pub metadata: Metadata,
 }
 
-/// One Claude credential file.
+/// One credential file, or a variable that holds a key.
 #[derive(Debug)]
 pub struct CredentialFile {
-    path: PathBuf,
+    whereabouts: Whereabouts,
+    provider: ProviderId,
     owner: CredentialOwner,
     /// Where the account's uuid may stand, first found first taken.
     identities: Vec<IdentityFile>,
 }
 
 impl CredentialFile {
-    /// The file at `path`, written by `owner`. `home` is the user's home directory: for the default directory
-    /// `~/.claude` the identity may stand in `~/.claude.json`.
-    pub fn new(path: PathBuf, owner: CredentialOwner, home: Option<&Path>) -> Self {
-        let dir = directory(&path);
-        let own = dir.join(".claude.json");
-        let default = home.filter(|home| home.join(".claude") == dir).map(|home| home.join(".claude.json"));
-        let identities = [Some(own), default].into_iter().flatten().map(IdentityFile::new).collect();
-        Self { path, owner, identities }
+    /// The credential at `whereabouts` of an account of `provider`, written by `owner`. `home` is the user's home
+    /// directory: for the default directory `~/.claude` the identity may stand in `~/.claude.json`.
+    pub fn new(whereabouts: Whereabouts, provider: ProviderId, owner: CredentialOwner, home: Option<&Path>) -> Self {
+        let dir = whereabouts.file().map(directory);
+        let default = home.filter(|home| dir.is_some_and(|dir| home.join(".claude") == dir));
+        let identities = [dir, default].into_iter().flatten().map(|dir| dir.join(".claude.json"));
+        let identities = identities.map(IdentityFile::new).collect();
+        Self { whereabouts, provider, owner, identities }
     }
 
     /// Where it lies, as configured.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn whereabouts(&self) -> &Whereabouts {
+        &self.whereabouts
     }
 
-    /// Looks at the file once. A verdict with [`Found::doubt`] is provisional.
+    /// The file as configured; empty for a variable, which is never written.
+    pub fn path(&self) -> &Path {
+        self.whereabouts.file().unwrap_or(Path::new(""))
+    }
+
+    /// Looks at it once. A verdict with [`Found::doubt`] is provisional.
     pub fn look(&mut self, key: &FingerprintKey) -> Found {
-        let read = fs::canonicalize(&self.path)
+        match self.whereabouts.clone() {
+            Whereabouts::File(path) => self.look_at_file(&path, key),
+            Whereabouts::Variable(name) => self.look_at_variable(&name, key),
+        }
+    }
+
+    fn look_at_variable(&self, name: &str, key: &FingerprintKey) -> Found {
+        let Ok(value) = std::env::var(name) else { return found(Credential::Absent) };
+        match self.provider().read_login(Value::String(value)) {
+            Ok(Stored::Login(stored)) => found(Credential::Login(login(&stored, key))).with(stored, None),
+            Ok(Stored::SignedOut | Stored::NoLogin) => found(Credential::Absent),
+            Err(why) => self.unreadable(why),
+        }
+    }
+
+    fn look_at_file(&mut self, path: &Path, key: &FingerprintKey) -> Found {
+        let read = fs::canonicalize(path)
             .map_err(Refused::from)
-            .and_then(|real_path| Ok((read_regular(&real_path, LARGEST)?, real_path)));
+            .and_then(|real_path| Ok((read_regular(&real_path, self.wanted())?, real_path)));
         let ((raw, metadata), real_path) = match read {
             Ok(read) => read,
             Err(Refused(cause)) if cause.kind() == ErrorKind::NotFound => {
@@ -99,53 +136,70 @@ impl CredentialFile {
             }
             Err(refused) => return self.unreadable(&refused.sentence(LARGEST)),
         };
-        let warning = exposed_because(&self.path, &metadata);
-        let login = match serde_json::from_slice::<Value>(raw.expose_secret()) {
-            Ok(Value::Object(mut root)) => root.remove(LOGIN),
-            Ok(_) => return Found { warning, ..self.unreadable("is JSON, but not an object; log in again") },
-            Err(_) if raw.expose_secret().trim_ascii().is_empty() => {
-                return Found { doubt: TORN, warning, ..self.unreadable("is empty; log in again") };
-            }
-            Err(_) => return Found { doubt: TORN, warning, ..self.unreadable("is not JSON; log in again") },
+        let warning = exposed_because(path, &metadata);
+        let content = match self.content(raw.expose_secret(), &real_path) {
+            Ok(content) => content,
+            Err(why) => return Found { doubt: TORN, warning, ..self.unreadable(why) },
         };
-        let (tokens, login) = match read_login(login.unwrap_or(Value::Null)) {
-            Ok(Shape::Login(tokens, login)) => (tokens, login),
-            Ok(Shape::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
-            Ok(Shape::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
+        let stored = match self.provider().read_login(content) {
+            Ok(Stored::Login(stored)) => stored,
+            Ok(Stored::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
+            Ok(Stored::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
             Err(why) => return Found { warning, ..self.unreadable(why) },
         };
-        let credential = Credential::Login(Login {
-            access: key.fingerprint(&tokens.access),
-            refresh: tokens.refresh.as_ref().map(|token| key.fingerprint(token)),
-            expires_at: moment(login.get("expiresAt")),
-            login_ends_at: moment(login.get("refreshTokenExpiresAt")),
-            scopes: scopes(login.get("scopes")),
-            plan: plan(text(&login, "subscriptionType"), text(&login, "rateLimitTier")),
-            identity: self.identities.iter_mut().find_map(IdentityFile::uuid),
-            modified_at: metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok()),
-            unsafe_because: self.unsafe_because(&real_path, &metadata),
-        });
-        let contents = Some(Contents { tokens, raw, real_path, metadata });
-        Found { credential, doubt: &[], warning, in_use: self.is_in_use(), contents }
+        let mut login = login(&stored, key);
+        login.identity = login.identity.or_else(|| self.identities.iter_mut().find_map(IdentityFile::uuid));
+        login.modified_at = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+        login.unsafe_because = self.unsafe_because(&real_path, &metadata);
+        let held = (raw, real_path, metadata);
+        Found { warning, in_use: self.is_in_use(), ..found(Credential::Login(login)).with(stored, Some(held)) }
+    }
+
+    /// What is read of the file: of a database nothing, since SQLite reads it.
+    fn wanted(&self) -> Wanted {
+        match self.provider().store().form {
+            Form::Json | Form::Text => Wanted::Whole(LARGEST),
+            Form::ItemTable(_) => Wanted::Nothing,
+        }
+    }
+
+    /// The content as JSON, in the form the vendor gives it.
+    fn content(&self, raw: &[u8], real_path: &Path) -> Result<Value, &'static str> {
+        let form = self.provider().store().form;
+        if let Form::ItemTable(keys) = form {
+            return item_table::read(real_path, keys);
+        }
+        if raw.trim_ascii().is_empty() {
+            return Err("is empty; log in again");
+        }
+        match (serde_json::from_slice(raw), str::from_utf8(raw)) {
+            (Ok(json), _) => Ok(json),
+            (Err(_), Ok(text)) if form == Form::Text => Ok(Value::String(text.to_owned())),
+            (Err(_), _) => Err("is not JSON; log in again"),
+        }
+    }
+
+    fn provider(&self) -> &'static dyn Provider {
+        provider::of(self.provider)
     }
 
     /// Whether one of the vendor's clients is at work on the file right now.
     fn is_in_use(&self) -> bool {
         let is_fresh = |lock: &vendor_lock::Standing| matches!(lock.state, LockState::Fresh(_));
-        self.owner == CredentialOwner::Vendor && vendor_lock::observe(directory(&self.path)).iter().any(is_fresh)
+        self.owner == CredentialOwner::Vendor && vendor_lock::observe(directory(self.path())).iter().any(is_fresh)
     }
 
     fn unreadable(&self, why: &str) -> Found {
-        found(Credential::Unreadable(format!("{} {why}", self.path.display())))
+        found(Credential::Unreadable(format!("{} {why}", self.whereabouts)))
     }
 
     /// Why a refresh by quotad could lose this login: a sentence, the gravest reason first. `None` when it is safe as
     /// far as the file and its directories tell; `real_path` is the file behind all symlinks.
     fn unsafe_because(&self, real_path: &Path, metadata: &Metadata) -> Option<String> {
-        let path = self.path.display();
+        let path = self.path().display();
         let dir = directory(real_path);
         let vendor = self.owner == CredentialOwner::Vendor;
-        if vendor && fs::symlink_metadata(&self.path).is_ok_and(|link| link.is_symlink()) {
+        if vendor && fs::symlink_metadata(self.path()).is_ok_and(|link| link.is_symlink()) {
             return Some(format!(
                 "{path} is a symlink, which the vendor's CLI replaces by a file of its own, so that two copies of the \
                  login drift apart; put the file itself there, or link its directory"
@@ -157,7 +211,7 @@ impl CredentialFile {
         if metadata.nlink() > 1 {
             return Some(format!("{path} has a second hard link, which would keep the spent tokens; remove one"));
         }
-        if let Some(exposed) = exposed_because(&self.path, metadata) {
+        if let Some(exposed) = exposed_because(self.path(), metadata) {
             return Some(exposed);
         }
         if disk::is_mount_point(real_path) {
@@ -167,7 +221,7 @@ impl CredentialFile {
             return Some(format!("{path} lies on a network or FUSE file system, where locks and renames prove little"));
         }
         // The vendor's locks lie in the directory and beside it.
-        let beside = fs::canonicalize(directory(&self.path)).ok().filter(|_| vendor);
+        let beside = fs::canonicalize(directory(self.path())).ok().filter(|_| vendor);
         for needed in [Some(dir), beside.as_deref(), beside.as_deref().map(directory)].into_iter().flatten() {
             if !disk::is_writable_dir(needed) {
                 let needed = needed.display();
@@ -176,7 +230,7 @@ impl CredentialFile {
                 ));
             }
         }
-        let mut locks = if vendor { vendor_lock::observe(directory(&self.path)) } else { Vec::new() };
+        let mut locks = if vendor { vendor_lock::observe(directory(self.path())) } else { Vec::new() };
         locks.retain(|lock| matches!(lock.state, LockState::Poisoned(_)));
         locks.first().map(ToString::to_string)
     }
@@ -196,78 +250,17 @@ fn exposed_because(path: &Path, metadata: &Metadata) -> Option<String> {
     (mode & 0o077 != 0).then(|| format!("{path} is open to other users (mode {mode:04o}); close it: chmod 600 {path}"))
 }
 
-/// What the login object came to.
-enum Shape {
-    Login(Tokens, Map<String, Value>),
-    SignedOut,
-    NoLogin,
-}
-
-fn read_login(login: Value) -> Result<Shape, &'static str> {
-    let mut login = match login {
-        Value::Object(login) => login,
-        Value::Null => return Ok(Shape::NoLogin),
-        _ => return Err("holds something else where the login should be; log in again"),
-    };
-    let (access, refresh) = (token(&mut login, "accessToken")?, token(&mut login, "refreshToken"));
-    match (access, refresh) {
-        // A refresh token that cannot be one costs the refresh, not the polls.
-        (Some(access), refresh) => Ok(Shape::Login(Tokens { access, refresh: refresh.unwrap_or_default() }, login)),
-        (None, Ok(None)) => Ok(Shape::SignedOut),
-        (None, _) => Err("holds a refresh token but no access token; log in again"),
-    }
-}
-
-/// Takes a token out of the login; absent, null and empty are none.
-fn token(login: &mut Map<String, Value>, key: &str) -> Result<Option<SecretString>, &'static str> {
-    match login.get_mut(key).map(Value::take) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(token)) if token.is_empty() => Ok(None),
-        Some(Value::String(token)) if token.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(token.into())),
-        Some(_) => Err("holds a token that cannot be one; log in again"),
-    }
-}
-
-fn text<'v>(login: &'v Map<String, Value>, key: &str) -> Option<&'v str> {
-    login.get(key)?.as_str().map(str::trim).filter(|text| !text.is_empty())
-}
-
-/// A point in time in milliseconds, as an integer, a float or digits in a string. Absent, 0 and below mean that the
-/// file does not say; what is too small for milliseconds is in seconds.
-fn moment(value: Option<&Value>) -> Option<Timestamp> {
-    let millis = match value? {
-        Value::Number(number) => number.as_f64()?,
-        Value::String(digits) => digits.trim().parse().ok()?,
-        _ => return None,
-    };
-    let millis = match millis {
-        seconds if (1.0..1e10).contains(&seconds) => seconds * 1000.0,
-        millis if (1e10..1e18).contains(&millis) => millis,
-        _ => return None,
-    };
-    Timestamp::from_millisecond(millis as i64).ok()
-}
-
-fn scopes(value: Option<&Value>) -> Option<Vec<String>> {
-    let scopes: Vec<_> = match value? {
-        Value::Array(scopes) => scopes.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        Value::String(scopes) => scopes.split_whitespace().map(str::to_owned).collect(),
-        _ => return None,
-    };
-    (!scopes.is_empty()).then_some(scopes)
-}
-
-/// `max` with tier `default_claude_max_20x` is `max_20x`; a tier without a factor adds nothing to the subscription.
-fn plan(subscription: Option<&str>, tier: Option<&str>) -> Option<String> {
-    let is_factor = |part: &&str| part.strip_suffix('x').is_some_and(|n| n.parse::<u32>().is_ok());
-    let factor = tier.and_then(|tier| tier.rsplit('_').find(is_factor));
-    match (subscription, factor) {
-        (Some(subscription), Some(factor)) => Some(format!("{subscription}_{factor}")),
-        (Some(subscription), None) => Some(subscription.to_owned()),
-        (None, _) => {
-            let tier = tier?.trim_start_matches("default_").trim_start_matches("claude_");
-            (tier != "ai").then(|| tier.to_owned())
-        }
+fn login(stored: &StoredLogin, key: &FingerprintKey) -> Login {
+    Login {
+        access: key.fingerprint(&stored.access),
+        refresh: stored.refresh.as_ref().map(|token| key.fingerprint(token)),
+        expires_at: stored.expires_at,
+        login_ends_at: stored.login_ends_at,
+        scopes: stored.scopes.clone(),
+        plan: stored.plan.clone(),
+        identity: stored.identity.clone(),
+        modified_at: None,
+        unsafe_because: None,
     }
 }
 
@@ -300,10 +293,18 @@ fn account_uuid(path: &Path) -> Option<String> {
     struct Config {
         oauth_account: Option<Value>,
     }
-    let (raw, _) = read_regular(path, LARGEST_CONFIG).ok()?;
+    let (raw, _) = read_regular(path, Wanted::Whole(LARGEST_CONFIG)).ok()?;
     let config: Config = serde_json::from_slice(raw.expose_secret()).ok()?;
     let uuid = config.oauth_account?.get("accountUuid")?.as_str()?.trim().to_owned();
     (!uuid.is_empty()).then_some(uuid)
+}
+
+/// How much of a file is read.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// All of it, up to so many bytes.
+    Whole(u64),
+    Nothing,
 }
 
 /// Why a file was not read.
@@ -330,7 +331,7 @@ impl Refused {
 }
 
 /// The bytes and the facts of a regular file of at most `largest` bytes. Never waits for a writer of a fifo.
-fn read_regular(path: &Path, largest: u64) -> Result<(SecretSlice<u8>, Metadata), Refused> {
+fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadata), Refused> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
@@ -340,6 +341,7 @@ fn read_regular(path: &Path, largest: u64) -> Result<(SecretSlice<u8>, Metadata)
     if !metadata.is_file() {
         return Err(io::Error::from(ErrorKind::InvalidInput).into());
     }
+    let Wanted::Whole(largest) = wanted else { return Ok((Vec::new().into(), metadata)) };
     let mut raw = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or_default() + 1);
     file.take(largest + 1).read_to_end(&mut raw)?;
     let raw = SecretSlice::from(raw);
@@ -380,8 +382,12 @@ mod tests {
         fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     }
 
+    fn claude(owner: CredentialOwner, path: &Path, home: Option<&Path>) -> CredentialFile {
+        CredentialFile::new(Whereabouts::File(path.to_owned()), ProviderId::new("claude"), owner, home)
+    }
+
     fn look_as(owner: CredentialOwner, path: &Path) -> Found {
-        CredentialFile::new(path.to_owned(), owner, None).look(&key())
+        claude(owner, path, None).look(&key())
     }
 
     fn look(path: &Path) -> Found {
@@ -409,6 +415,7 @@ mod tests {
         write(&path, FULL);
         let found = look(&path);
         let contents = found.contents.as_ref().unwrap();
+        let held = contents.file.as_ref().unwrap();
         let name = |token: &str| key().fingerprint(&token.into());
         let login = found.credential.login().unwrap();
         assert_eq!(login.access, name("sk-ant-oat01-FAKE-A"));
@@ -421,8 +428,8 @@ mod tests {
         assert_eq!(login.unsafe_because, None);
         assert!(login.modified_at.is_some() && found.warning.is_none() && found.doubt.is_empty());
         assert_eq!(contents.tokens.access.expose_secret(), "sk-ant-oat01-FAKE-A");
-        assert_eq!(contents.raw.expose_secret(), FULL.as_bytes());
-        assert_eq!(contents.real_path, fs::canonicalize(&path).unwrap());
+        assert_eq!(held.raw.expose_secret(), FULL.as_bytes());
+        assert_eq!(held.real_path, fs::canonicalize(&path).unwrap());
         assert!(!format!("{found:?}").contains("FAKE"), "{found:?}");
     }
 
@@ -517,28 +524,12 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_joins_subscription_and_factor() {
-        for (subscription, tier, wanted) in [
-            (Some("max"), Some("default_claude_max_20x"), Some("max_20x")),
-            (Some("team"), Some("default_claude_max_5x"), Some("team_5x")),
-            (Some("pro"), Some("default_claude_ai"), Some("pro")),
-            (Some("pro"), None, Some("pro")),
-            (None, Some("default_claude_max_5x"), Some("max_5x")),
-            (None, Some("claude_pro"), Some("pro")),
-            (None, Some("default_claude_ai"), None),
-            (None, None, None),
-        ] {
-            assert_eq!(plan(subscription, tier).as_deref(), wanted);
-        }
-    }
-
-    #[test]
     fn the_identity_is_taken_from_the_directory_first_and_follows_the_file() {
         let (home, path) = home();
         write(&path, FULL);
         let account =
             |uuid: &str| format!(r#"{{"projects":{{"oauthAccount":1}},"oauthAccount":{{"accountUuid":"{uuid}"}}}}"#);
-        let mut file = CredentialFile::new(path, CredentialOwner::Vendor, Some(home.path()));
+        let mut file = claude(CredentialOwner::Vendor, &path, Some(home.path()));
         let mut identity = || file.look(&key()).credential.login().unwrap().identity.clone();
         assert_eq!(identity(), None);
         write(&home.path().join(".claude.json"), account("u-1"));
@@ -556,8 +547,7 @@ mod tests {
         let elsewhere = home.path().join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         write(&elsewhere.join(".credentials.json"), FULL);
-        let mut other =
-            CredentialFile::new(elsewhere.join(".credentials.json"), CredentialOwner::Vendor, Some(home.path()));
+        let mut other = claude(CredentialOwner::Vendor, &elsewhere.join(".credentials.json"), Some(home.path()));
         assert_eq!(other.look(&key()).credential.login().unwrap().identity, None, "that is another login's");
     }
 
@@ -586,8 +576,8 @@ mod tests {
         symlink("dotfiles/cred.json", home.path().join("hop")).unwrap();
         assert!(unsafe_because(CredentialOwner::Vendor, &path).unwrap().contains("symlink"));
         assert_eq!(unsafe_because(CredentialOwner::Quotad, &path), None);
-        let contents = look(&path).contents.unwrap();
-        assert_eq!(contents.real_path, fs::canonicalize(real.join("cred.json")).unwrap());
+        let held = look(&path).contents.unwrap().file.unwrap();
+        assert_eq!(held.real_path, fs::canonicalize(real.join("cred.json")).unwrap());
 
         symlink(&real, home.path().join("linked")).unwrap();
         let by_directory = home.path().join("linked/cred.json");

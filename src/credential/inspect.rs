@@ -13,7 +13,7 @@ use super::secret::FingerprintKey;
 use super::vendor_lock::{self, Standing};
 use super::watch::trail;
 use crate::disk;
-use crate::model::{Credential, CredentialOwner};
+use crate::model::{Credential, CredentialOwner, ProviderId, Whereabouts};
 
 /// A person waits: a look that must be repeated later than this is not.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -47,8 +47,9 @@ pub struct Place {
     pub is_mount_point: bool,
 }
 
-/// Looks at the file at `path`, which `owner` writes; `home` as in [`CredentialFile::new`].
-pub fn inspect(path: &Path, owner: CredentialOwner, home: Option<&Path>) -> Inspection {
+/// Looks at the file at `path` of an account of `provider`, which `owner` writes; `home` as in
+/// [`CredentialFile::new`].
+pub fn inspect(path: &Path, provider: ProviderId, owner: CredentialOwner, home: Option<&Path>) -> Inspection {
     let mut ways = trail(path);
     ways.pop();
     let said = |(dir, name): (PathBuf, _)| {
@@ -60,7 +61,7 @@ pub fn inspect(path: &Path, owner: CredentialOwner, home: Option<&Path>) -> Insp
     Inspection {
         links: ways.into_iter().map(said).collect(),
         place: place(path),
-        credential: look(CredentialFile::new(path.to_owned(), owner, home)),
+        credential: look(CredentialFile::new(Whereabouts::File(path.to_owned()), provider, owner, home)),
         locks: if owner == CredentialOwner::Vendor { vendor_lock::observe(dir) } else { Vec::new() },
     }
 }
@@ -96,6 +97,8 @@ mod tests {
 
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+    const CLAUDE: ProviderId = ProviderId::new("claude");
+
     #[test]
     fn the_way_the_place_the_login_and_the_locks_are_seen_and_nothing_is_touched() {
         let dir = tempfile::tempdir().unwrap();
@@ -106,7 +109,7 @@ mod tests {
         fs::set_permissions(real.join("cred"), fs::Permissions::from_mode(0o640)).unwrap();
         symlink("real", dir.join("link")).unwrap();
         fs::create_dir(real.join(".oauth_refresh.lock")).unwrap();
-        let seen = inspect(&dir.join("link/cred"), CredentialOwner::Vendor, None);
+        let seen = inspect(&dir.join("link/cred"), CLAUDE, CredentialOwner::Vendor, None);
         assert_eq!(seen.links, [(dir.join("link"), PathBuf::from("real"))]);
         let place = seen.place.unwrap();
         assert_eq!((place.mode, place.is_own, place.is_hard_linked), (0o640, true, false));
@@ -114,7 +117,7 @@ mod tests {
         assert_eq!(seen.locks.len(), 1);
         assert!(!format!("{seen:?}").contains("FAKE"));
 
-        let seen = inspect(&dir.join("absent"), CredentialOwner::Vendor, None);
+        let seen = inspect(&dir.join("absent"), CLAUDE, CredentialOwner::Vendor, None);
         assert_eq!((seen.place, seen.credential), (None, Credential::Absent));
     }
 }

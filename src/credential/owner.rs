@@ -63,7 +63,16 @@ pub struct OwnerHandle {
 enum Order {
     Look,
     Perform(Step),
-    Lend(Fingerprint, oneshot::Sender<Option<SecretString>>),
+    Lend(Fingerprint, oneshot::Sender<Option<Lent>>),
+}
+
+/// An access token on its way into a request.
+#[derive(Debug)]
+pub struct Lent {
+    /// The token.
+    pub access: SecretString,
+    /// See [`crate::provider::Poll::tenant`].
+    pub tenant: Option<String>,
 }
 
 impl OwnerHandle {
@@ -78,7 +87,7 @@ impl OwnerHandle {
     }
 
     /// The access token of this name, if it is still the current one.
-    pub async fn lend(&self, access: Fingerprint) -> Option<SecretString> {
+    pub async fn lend(&self, access: Fingerprint) -> Option<Lent> {
         let (reply, lent) = oneshot::channel();
         self.orders.send(Order::Lend(access, reply)).ok()?;
         lent.await.ok()?
@@ -177,9 +186,10 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    fn lend(&self, access: Fingerprint) -> Option<SecretString> {
+    fn lend(&self, access: Fingerprint) -> Option<Lent> {
         let current = self.current.as_ref()?;
-        (self.key.fingerprint(&current.access) == access).then(|| current.access.clone())
+        let lent = || Lent { access: current.access.clone(), tenant: current.tenant.clone() };
+        (self.key.fingerprint(&current.access) == access).then(lent)
     }
 
     fn look(&mut self) -> Look {

@@ -16,6 +16,8 @@ pub struct Tokens {
     pub access: SecretString,
     /// Buys the next access token, usually once; `None` for a login that has none (setup-token).
     pub refresh: Option<SecretString>,
+    /// What a request must name besides the token: see [`crate::provider::store::StoredLogin::tenant`]. No secret.
+    pub tenant: Option<String>,
 }
 
 /// The key under which tokens are hashed. Kept in `state.db`, so that a token keeps its name across restarts and a
@@ -60,7 +62,8 @@ mod tests {
 
     #[test]
     fn nothing_here_prints_a_secret() {
-        let tokens = Tokens { access: "sk-ant-oat01-FAKE".into(), refresh: Some("sk-ant-ort01-FAKE".into()) };
+        let tokens =
+            Tokens { access: "sk-ant-oat01-FAKE".into(), refresh: Some("sk-ant-ort01-FAKE".into()), tenant: None };
         let printed = format!("{tokens:?} {:?}", FingerprintKey::new(&[0x41; 32]));
         assert!(!printed.contains("FAKE") && !printed.contains("41") && !printed.contains("AAAA"), "{printed}");
     }

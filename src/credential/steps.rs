@@ -14,6 +14,7 @@ use super::vendor_lock::{HEARTBEAT, LockFailure, LockState, VendorLocks};
 use crate::disk::{self, Lock, Staged};
 use crate::model::{Credential, CredentialOwner};
 use crate::policy::rotation::{Event, Step};
+use crate::provider;
 
 /// What the probe writes before anything is spent: more than any credential file seen.
 const PROBE_BYTES: usize = 64 * 1024;
@@ -173,17 +174,21 @@ impl Owner {
 
     /// Writes the new file beside the old one.
     fn stage(&mut self) -> Event {
-        let (Some(successor), Some(contents)) = (&self.successor, &self.posting) else {
+        let held = self.posting.as_ref().and_then(|contents| contents.file.as_ref());
+        let (Some(successor), Some(held)) = (&self.successor, held) else {
             return Event::Failed("there is nothing to write".to_owned());
         };
-        let Some(dir) = contents.real_path.parent() else {
+        let Some(dir) = held.real_path.parent() else {
             return Event::Failed("the credential file has no directory".to_owned());
         };
-        let written = match successor.written_into(contents.raw.expose_secret()) {
+        let Some(layout) = provider::of(self.setup.provider).store().layout else {
+            return Event::Failed("quotad never writes this vendor's file".to_owned());
+        };
+        let written = match successor.written_into(held.raw.expose_secret(), layout) {
             Ok(written) => written,
             Err(error) => return Event::Failed(error.to_string()),
         };
-        match Staged::write(dir, written.expose_secret(), Some(&contents.metadata)) {
+        match Staged::write(dir, written.expose_secret(), Some(&held.metadata)) {
             Ok(staged) => {
                 self.staged = Some(staged);
                 Event::Done
@@ -194,10 +199,11 @@ impl Owner {
 
     /// Puts it in the old one's place.
     fn replace(&mut self) -> Event {
-        let (Some(staged), Some(contents)) = (self.staged.take(), &self.posting) else {
+        let held = self.posting.as_ref().and_then(|contents| contents.file.as_ref());
+        let (Some(staged), Some(held)) = (self.staged.take(), held) else {
             return Event::Failed("there is nothing to put in place".to_owned());
         };
-        done_or(staged.commit(&contents.real_path))
+        done_or(staged.commit(&held.real_path))
     }
 
     fn read_back(&mut self) -> Event {

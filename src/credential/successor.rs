@@ -17,6 +17,7 @@ use crate::model::{Fingerprint, Login};
 use crate::policy::rotation::Minted;
 use crate::policy::time::Stamp;
 use crate::provider::Grant;
+use crate::provider::store::Layout;
 
 /// A successor, in memory.
 #[derive(Debug, Clone)]
@@ -27,6 +28,7 @@ pub struct Successor {
     access: Option<SecretString>,
     /// `None` when the server did not rotate: the posted token stays good.
     refresh: Option<SecretString>,
+    granted_at: Stamp,
     expires_at: Stamp,
     login_ends_at: Option<Stamp>,
     scopes: Option<Vec<String>>,
@@ -42,6 +44,9 @@ struct Stored {
     posted_hash: String,
     access_token: Option<String>,
     refresh_token: Option<String>,
+    /// Absent in the files of the first quotad.
+    #[serde(default)]
+    granted_at_ms: i64,
     expires_at_ms: i64,
     login_ends_at_ms: Option<i64>,
     scopes: Option<Vec<String>>,
@@ -68,6 +73,7 @@ impl Successor {
             posted_hash: FingerprintKey::new(&posted_salt).fingerprint(posted),
             access: grant.access,
             refresh: grant.refresh,
+            granted_at,
             expires_at: after(grant.lease),
             login_ends_at: grant.login_lasts.map(after),
             scopes: grant.scopes,
@@ -88,6 +94,7 @@ impl Successor {
             posted_hash: self.posted_hash.to_hex(),
             access_token: text(&self.access),
             refresh_token: text(&self.refresh),
+            granted_at_ms: self.granted_at.as_millisecond(),
             expires_at_ms: self.expires_at.as_millisecond(),
             login_ends_at_ms: self.login_ends_at.map(Stamp::as_millisecond),
             scopes: self.scopes.clone(),
@@ -121,6 +128,7 @@ impl Successor {
             posted_hash: Fingerprint::from_hex(&stored.posted_hash)?,
             access: stored.access_token.map(SecretString::from),
             refresh: stored.refresh_token.map(SecretString::from),
+            granted_at: Stamp::from_millisecond(stored.granted_at_ms).ok()?,
             expires_at: Stamp::from_millisecond(stored.expires_at_ms).ok()?,
             login_ends_at: stored.login_ends_at_ms.and_then(|ms| Stamp::from_millisecond(ms).ok()),
             scopes: stored.scopes,
@@ -156,6 +164,7 @@ impl Successor {
         Tokens {
             access: self.access.clone().unwrap_or_else(|| in_file.access.clone()),
             refresh: self.refresh.clone().or_else(|| in_file.refresh.clone()),
+            tenant: in_file.tenant.clone(),
         }
     }
 
@@ -184,15 +193,17 @@ impl Successor {
     ///
     /// # Errors
     /// The file is not one that can be edited; nothing is written then.
-    pub fn written_into(&self, raw: &[u8]) -> Result<SecretSlice<u8>, EditError> {
+    pub fn written_into(&self, raw: &[u8], layout: &Layout) -> Result<SecretSlice<u8>, EditError> {
         edit(
             raw,
+            layout,
             &NewTokens {
                 access: self.access.as_ref(),
                 refresh: self.refresh.as_ref(),
-                expires_at_ms: self.access.as_ref().map(|_| self.expires_at.as_millisecond()),
-                login_ends_at_ms: self.login_ends_at.map(Stamp::as_millisecond),
+                expires_at: self.access.as_ref().map(|_| self.expires_at),
+                login_ends_at: self.login_ends_at,
                 scopes: self.scopes.as_deref(),
+                refreshed_at: Some(self.granted_at),
             },
         )
     }

@@ -7,15 +7,25 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claude;
+mod fault;
 pub mod field;
+mod grant;
+pub mod jwt;
+pub mod store;
 
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use self::store::{Store, Stored};
 use crate::model::{ProviderId, Refusal, UsageOutcome};
 use crate::policy::time::Stamp;
+
+/// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
+/// line here, its samples under `tests/data` and its page in `docs/providers.md`.
+pub static ALL: [&dyn Provider; 1] = [&claude::Claude];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +51,13 @@ pub enum TokenEncoding {
 pub enum SecretPlace {
     /// `Authorization: Bearer <access token>`.
     Bearer,
+    /// Another header, or another word before the token: `Authorization: token gho_…`, a cookie.
+    Header {
+        /// Lower case.
+        name: &'static str,
+        /// What stands right before the token; may be empty.
+        prefix: String,
+    },
     /// A field of the body, beside the others: the refresh token.
     Field {
         /// Its name, such as `refresh_token`.
@@ -61,6 +78,8 @@ pub struct Request {
     pub url: String,
     /// Headers besides authorization, content length and host.
     pub headers: Vec<(&'static str, String)>,
+    /// The body of a POST whose secret stands in a header: JSON text. `None` sends none.
+    pub body: Option<String>,
     /// Where `transport` puts the secret.
     pub secret: SecretPlace,
 }
@@ -120,44 +139,101 @@ pub struct Endpoints {
     pub user_agent: String,
 }
 
+/// One poll as far as it has come. Most vendors need one request; some first ask which project the login belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Poll<'a> {
+    /// Where requests go.
+    pub endpoints: &'a Endpoints,
+    /// See [`store::StoredLogin::tenant`].
+    pub tenant: Option<&'a str>,
+    /// The answers so far, oldest first; none yet when the first request is wanted.
+    pub replies: &'a [Reply],
+    /// When the last of them arrived.
+    pub received: Stamp,
+}
+
+/// How a poll goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Send this; its answer joins [`Poll::replies`]. A vendor sends at most four in one poll.
+    Send(Request),
+    /// The poll is over.
+    Over(UsageOutcome),
+}
+
 /// One vendor.
 pub trait Provider: Sync {
     /// Which vendor.
     fn id(&self) -> ProviderId;
 
     /// Two polls of one login are never closer than this. Loopback URLs have no floor.
-    fn floor(&self) -> Duration;
+    fn floor(&self) -> Duration {
+        Duration::from_mins(1)
+    }
 
     /// The public endpoints and client id.
     fn endpoints(&self) -> Endpoints;
 
-    /// The scope a token must have to ask for usage, if the vendor has one.
-    fn usage_scope(&self) -> Option<&'static str>;
+    /// Where the vendor's own client keeps the login, and who may refresh it how.
+    fn store(&self) -> &'static Store;
 
-    /// The command a person runs to log in again.
+    /// What a person runs or does to log in again.
     fn login_command(&self) -> &'static str;
 
-    /// The request that asks for usage.
-    fn usage_request(&self, endpoints: &Endpoints) -> Request;
+    /// The scope a token must have to ask for usage, if the vendor has one.
+    fn usage_scope(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What the stored credential says: its JSON, or its text as a JSON string where it is no JSON.
+    ///
+    /// # Errors
+    /// Why it is damage rather than a login or the absence of one, as a clause after the file's name.
+    fn read_login(&self, content: Value) -> Result<Stored, &'static str>;
+
+    /// The request that asks for usage. `tenant` as in [`Poll::tenant`].
+    fn usage_request(&self, endpoints: &Endpoints, tenant: Option<&str>) -> Request;
 
     /// What its answer means. `received` is when it arrived, for `Retry-After` dates without a `Date`.
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome;
 
-    /// The request that exchanges a refresh token.
-    fn refresh_request(&self, endpoints: &Endpoints) -> Request;
+    /// What comes next in a poll: the request, then its meaning. Only vendors that need more than one request have
+    /// more to say.
+    fn converse(&self, poll: &Poll<'_>) -> Next {
+        match poll.replies.last() {
+            None => Next::Send(self.usage_request(poll.endpoints, poll.tenant)),
+            Some(reply) => Next::Over(self.read_usage(reply, poll.received)),
+        }
+    }
+
+    /// The request that exchanges a refresh token (RFC 6749, section 6).
+    fn refresh_request(&self, endpoints: &Endpoints) -> Request {
+        grant::request(endpoints)
+    }
 
     /// What its answer means.
     ///
     /// # Errors
     /// The class of refusal; see [`Refusal`].
-    fn read_refresh(&self, reply: &Reply, received: Stamp) -> Result<Grant, Refusal>;
+    fn read_refresh(&self, reply: &Reply, received: Stamp) -> Result<Grant, Refusal> {
+        match reply.status {
+            200..=299 => grant::read(reply),
+            _ => Err(fault::refresh(reply, received)),
+        }
+    }
 }
 
-/// The vendor behind an id: the registry, one line each.
+/// The vendor behind an id.
+///
+/// # Panics
+/// When no vendor of the registry has it, which is a bug: ids come from the registry.
 pub fn of(id: ProviderId) -> &'static dyn Provider {
-    match id {
-        ProviderId::Claude => &claude::Claude,
-    }
+    named(id.as_str()).unwrap_or_else(|| unreachable!("{id} is no provider"))
+}
+
+/// The vendor of this name, if there is one.
+pub fn named(name: &str) -> Option<&'static dyn Provider> {
+    ALL.into_iter().find(|provider| provider.id().as_str() == name)
 }
 
 /// Whether the host of this URL is this machine (`127.0.0.0/8`, `[::1]`, `localhost`): such a URL may be plain http,

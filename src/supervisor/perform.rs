@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::handle::Transition;
+use super::roster::relocation;
 use super::{Supervisor, tell};
 use crate::credential::delegate::Delegate;
 use crate::credential::owner::{OwnerHandle, Report, telling_headers};
@@ -11,7 +12,7 @@ use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageO
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
 use crate::policy::refresh::Mark;
 use crate::policy::rotation::{self, Step};
-use crate::provider;
+use crate::provider::{self, Next};
 use crate::transport::Broken;
 
 impl Supervisor {
@@ -104,27 +105,36 @@ impl Supervisor {
         let name = name.clone();
         tokio::spawn(async move {
             let provider = provider::of(config.provider);
-            let request = provider.usage_request(&config.endpoints);
             let at = clock.now().stamp;
             let began = Instant::now();
-            let answer = match owner.lend(token).await {
-                Some(bearer) => transport.send(&request, &bearer, deadline).await,
-                None => Err(Broken::Connect),
+            let lent = owner.lend(token).await;
+            let mut replies = Vec::new();
+            let mut broken = None;
+            let outcome = loop {
+                let tenant = lent.as_ref().and_then(|lent| lent.tenant.as_deref());
+                let received = clock.now().stamp;
+                let poll = provider::Poll { endpoints: &config.endpoints, tenant, replies: &replies, received };
+                let request = match provider.converse(&poll) {
+                    Next::Send(request) => request,
+                    Next::Over(outcome) => break outcome,
+                };
+                let answer = match &lent {
+                    Some(lent) => transport.send(&request, &lent.access, deadline).await,
+                    None => Err(Broken::Connect),
+                };
+                match answer {
+                    Ok(reply) => replies.push(reply),
+                    Err(cause) => break UsageOutcome::Failed { failure: broken.insert(cause).into(), demand: None },
+                }
             };
             let took = began.elapsed();
-            let (status, headers) = match &answer {
-                Ok(reply) | Err(Broken::Cut(Some(reply))) => (Some(reply.status), telling_headers(reply)),
-                Err(_) => (None, Vec::new()),
+            let last = match &broken {
+                Some(Broken::Cut(reply)) => reply.as_ref(),
+                Some(_) => None,
+                None => replies.last(),
             };
-            let failed = |failure| UsageOutcome::Failed { failure, demand: None };
-            let outcome = match answer {
-                Ok(reply) => provider.read_usage(&reply, clock.now().stamp),
-                Err(Broken::Offline) => failed(Failure::Offline),
-                Err(Broken::Connect) => failed(Failure::Connect),
-                Err(Broken::Cut(_)) => failed(Failure::Timeout),
-                Err(Broken::TooLong) => failed(Failure::Garbage("it is longer than 1 MiB")),
-                Err(Broken::Unsendable) => failed(Failure::Garbage("the request cannot be written")),
-            };
+            let (status, headers) =
+                last.map_or((None, Vec::new()), |reply| (Some(reply.status), telling_headers(reply)));
             let exchange = Exchange { at, endpoint: Endpoint::Usage, status, meaning: String::new(), headers, took };
             let _ = report.send(Report { account: name, born, input: Input::Replied(outcome, exchange) });
         });
@@ -144,12 +154,7 @@ impl Supervisor {
     fn delegate(&self, name: &AccountName) {
         let Some(held) = self.accounts.get(name) else { return };
         let config = &held.config;
-        let relocation = match config.credentials.parent() {
-            Some(dir) if config.credentials != self.paths.home.join(".claude/.credentials.json") => {
-                vec![("CLAUDE_CONFIG_DIR".to_owned(), dir.to_owned())]
-            }
-            _ => Vec::new(),
-        };
+        let relocation = relocation(config.provider, &config.credentials, &self.paths).into_iter().collect();
         let delegate = Delegate {
             account: name.clone(),
             command: config.command.clone(),

@@ -1,7 +1,7 @@
 //! Which accounts there are: from the config, or from the credential files that lie in the known places.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::config::{self, Accounts, Config};
 use crate::credential::file::CredentialFile;
 use crate::credential::owner::{self, OwnerHandle};
 use crate::credential::watch::Subject;
-use crate::model::{AccountName, ProviderId, RefreshMode};
+use crate::model::{AccountName, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::Paths;
 use crate::policy::account::{Account, Input, Rules};
 use crate::policy::auth::AuthRules;
@@ -58,7 +58,7 @@ impl Supervisor {
             }
         }
         if matches!(self.config.accounts, Accounts::Discovered) {
-            let places = candidates(&self.paths).into_iter().map(|(.., path)| path).collect();
+            let places = self.paths.places.iter().map(|place| place.here.clone()).collect();
             self.watch.watch(Subject::Discovery, places);
             if self.accounts.is_empty() {
                 let at = self.clock.now().moment + DISCOVERY;
@@ -73,14 +73,19 @@ impl Supervisor {
         match &self.config.accounts {
             Accounts::Listed(accounts) => accounts.clone(),
             Accounts::Discovered => {
-                let found = candidates(&self.paths).into_iter().filter_map(|(name, provider, path)| {
+                let mut found = BTreeMap::new();
+                for (name, provider, at) in candidates(&self.paths) {
                     // An account that is known stays until its file has been missed twice: see `retire`.
-                    let known = self.accounts.get(&name).is_some_and(|held| !held.account.is_absent());
-                    let present = known || path.symlink_metadata().is_ok();
-                    present
-                        .then(|| (name.clone(), config::Account::discovered(name, provider, path, &self.config.poll)))
-                });
-                found.collect()
+                    let known = self
+                        .accounts
+                        .get(&name)
+                        .is_some_and(|held| held.config.credentials == at && !held.account.is_absent());
+                    if known || at.file().is_none_or(|path| path.symlink_metadata().is_ok()) {
+                        let account = || config::Account::discovered(name.clone(), provider, at, &self.config.poll);
+                        found.entry(name.clone()).or_insert_with(account);
+                    }
+                }
+                found
             }
         }
     }
@@ -102,14 +107,16 @@ impl Supervisor {
             deadline: self.config.refresh.request_deadline,
             state_dir: self.state.dir().to_owned(),
         };
-        let file = CredentialFile::new(config.credentials.clone(), config.owner, Some(&self.paths.home));
-        let mut watched = vec![config.credentials.clone()];
-        watched.extend(config.credentials.parent().map(|dir| dir.join(".claude.json")));
+        let home = Some(self.paths.home.as_path());
+        let file = CredentialFile::new(config.credentials.clone(), config.provider, config.owner, home);
+        let path = config.credentials.file();
+        let beside = path.and_then(Path::parent).map(|dir| dir.join(".claude.json"));
+        let watched = path.map(Path::to_owned).into_iter().chain(beside).collect();
         self.watch.watch(Subject::Account(name.clone()), watched);
         let (transport, clock) = (self.transport.clone(), self.clock.clone());
         let owner = owner::spawn(setup, file, self.key.clone(), transport, clock, self.report.clone());
         let view = Arc::new(account.view(now));
-        tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials.display());
+        tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
         self.accounts.insert(name, Held { account, owner, config, born, view, touched: true });
     }
 
@@ -205,7 +212,7 @@ impl Supervisor {
         Rules {
             name: account.name.clone(),
             provider: account.provider,
-            credentials: account.credentials.display().to_string(),
+            credentials: account.credentials.to_string(),
             origin: origin(&account.endpoints.usage_url).to_owned(),
             interval: account.interval,
             floor: if loopback { Duration::ZERO } else { provider.floor() },
@@ -237,21 +244,39 @@ impl Supervisor {
     }
 }
 
-/// Where a login of a known vendor may lie, and what it is called then.
-fn candidates(paths: &Paths) -> Vec<(AccountName, ProviderId, PathBuf)> {
-    let named = |name: &str, provider, path| AccountName::parse(name).ok().map(|name| (name, provider, path));
-    [named("claude", ProviderId::Claude, paths.claude_credentials.clone())].into_iter().flatten().collect()
+/// Where a login of a known vendor may lie, and what it is called then: its vendor's name. Of one vendor's places the
+/// first that holds something is taken, and a key in a variable only where none does.
+fn candidates(paths: &Paths) -> Vec<(AccountName, ProviderId, Whereabouts)> {
+    let files = paths.places.iter().map(|place| (place.provider, Whereabouts::File(place.here.clone())));
+    let variables = paths.variables.iter().map(|(provider, name)| (*provider, Whereabouts::Variable(name.clone())));
+    let named = |(provider, at): (ProviderId, _)| Some((AccountName::parse(provider.as_str()).ok()?, provider, at));
+    files.chain(variables).filter_map(named).collect()
 }
 
 /// The vendor's command, with the relocation that makes it log in to this very file.
 pub fn login_command(command: &str, account: &config::Account, paths: &Paths) -> String {
-    let default = paths.vendor_stores();
-    match account.credentials.parent() {
-        Some(dir) if !default.contains(&account.credentials) => {
-            format!("CLAUDE_CONFIG_DIR={} {command}", dir.display())
-        }
-        _ => command.to_owned(),
+    match relocation(account.provider, &account.credentials, paths) {
+        Some((variable, dir)) => format!("{variable}={} {command}", dir.display()),
+        None => command.to_owned(),
     }
+}
+
+/// The variable and its value that make the vendor's client use this very file; `None` where it does by itself, or
+/// cannot be made to.
+pub(super) fn relocation(provider: ProviderId, at: &Whereabouts, paths: &Paths) -> Option<(String, PathBuf)> {
+    let file = at.file()?;
+    if paths.vendor_stores().iter().any(|store| store == file) {
+        return None;
+    }
+    let moved = provider::of(provider).store().places.iter().find_map(|place| {
+        let levels = Path::new(place.file).components().count();
+        let dir = file.ends_with(place.file).then(|| file.ancestors().nth(levels))??;
+        Some(((*place.moved_by.last()?).to_owned(), dir.to_owned()))
+    });
+    moved.or_else(|| {
+        let variable = provider::of(provider).store().places.first()?.moved_by.last()?;
+        Some(((*variable).to_owned(), file.parent()?.to_owned()))
+    })
 }
 
 /// Whether an account can go on as it is under a changed config.

@@ -72,10 +72,10 @@ fn refresh(dir: &Path, url: &str) {
     let new = NewTokens {
         access: Some(&access),
         refresh: Some(&refresh),
-        expires_at_ms: Some(millis() + i64::try_from(LIFE.as_millis()).unwrap()),
+        expires_at: jiff::Timestamp::now().checked_add(LIFE).ok(),
         ..NewTokens::default()
     };
-    let edited = edit(&raw, &new).unwrap();
+    let edited = edit(&raw, quotad::provider::named("claude").unwrap().store().layout.unwrap(), &new).unwrap();
     disk::replace(&file, edited.expose_secret(), &fs::metadata(&file).unwrap()).unwrap();
 }
 

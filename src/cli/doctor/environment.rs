@@ -263,8 +263,8 @@ mod tests {
             let crate::config::Accounts::Listed(accounts) = loaded.config.accounts else { panic!("{lines}") };
             let account = accounts.values().next().unwrap();
             assert_eq!(
-                (account.name.as_str(), account.credentials.to_str()),
-                (name, Some("/srv/claude/.credentials.json"))
+                (account.name.as_str(), account.credentials.to_string()),
+                (name, "/srv/claude/.credentials.json".to_owned())
             );
         }
     }

@@ -32,19 +32,20 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Looks at the account's file.
-    pub(super) fn of(account: &Account, paths: &Paths, daemon: Option<&wire::Account>) -> Self {
+    /// Looks at the account's file; `None` for a key in a variable, which only the daemon can see.
+    pub(super) fn of(account: &Account, paths: &Paths, daemon: Option<&wire::Account>) -> Option<Self> {
         let provider = provider::of(account.provider);
-        Self {
+        let path = account.credentials.file()?;
+        Some(Self {
             name: account.name.to_string(),
-            path: account.credentials.clone(),
+            path: path.to_owned(),
             owner: account.owner,
             refresh: account.refresh,
             scope: provider.usage_scope(),
             log_in: supervisor::login_command(provider.login_command(), account, paths),
-            seen: inspect::inspect(&account.credentials, account.owner, Some(&paths.home)),
+            seen: inspect::inspect(path, account.provider, account.owner, Some(&paths.home)),
             daemon: daemon.cloned(),
-        }
+        })
     }
 }
 

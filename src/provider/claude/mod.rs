@@ -1,17 +1,18 @@
 //! Anthropic's Claude subscriptions: Pro, Max, Team, Enterprise.
 //!
-//! Owns the two requests; [`usage`] reads the numbers, `grant` a token answer, `fault` everything that went wrong.
-//! Sends its own name as the user agent and never asks for a scope: some clients got `invalid_scope` for sending any.
+//! Owns the requests; [`usage`] reads the numbers, `login` the credential file. Sends its own name as the user agent and never asks for a scope: some clients got `invalid_scope` for sending any.
 //! Facts: `reference/providers.md`, section 1, and `reference/credentials.md`, 1A.7 and 2.
 
-mod fault;
-mod grant;
+mod login;
 pub mod usage;
 
 use std::time::Duration;
 
-use super::{Endpoints, Grant, Method, Provider, Reply, Request, SecretPlace, TokenEncoding};
-use crate::model::{ProviderId, Refusal, UsageOutcome};
+use serde_json::Value;
+
+use super::store::{Store, Stored};
+use super::{Endpoints, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, fault};
+use crate::model::{ProviderId, UsageOutcome};
 use crate::policy::time::Stamp;
 
 /// Anthropic, as a [`Provider`].
@@ -20,7 +21,7 @@ pub struct Claude;
 
 impl Provider for Claude {
     fn id(&self) -> ProviderId {
-        ProviderId::Claude
+        ProviderId::new("claude")
     }
 
     /// About five requests per access token are answered before a 429 that can last for hours (claude-code#31021).
@@ -43,11 +44,19 @@ impl Provider for Claude {
         Some("user:profile")
     }
 
+    fn store(&self) -> &'static Store {
+        &login::STORE
+    }
+
     fn login_command(&self) -> &'static str {
         "claude /login"
     }
 
-    fn usage_request(&self, endpoints: &Endpoints) -> Request {
+    fn read_login(&self, content: Value) -> Result<Stored, &'static str> {
+        login::read(content)
+    }
+
+    fn usage_request(&self, endpoints: &Endpoints, _tenant: Option<&str>) -> Request {
         Request {
             method: Method::Get,
             url: endpoints.usage_url.clone(),
@@ -57,6 +66,7 @@ impl Provider for Claude {
                 ("anthropic-beta", "oauth-2025-04-20".to_owned()),
                 ("user-agent", endpoints.user_agent.clone()),
             ],
+            body: None,
             secret: SecretPlace::Bearer,
         }
     }
@@ -65,34 +75,6 @@ impl Provider for Claude {
         match reply.status {
             200..=299 => usage::read(reply),
             _ => fault::usage(reply, received),
-        }
-    }
-
-    fn refresh_request(&self, endpoints: &Endpoints) -> Request {
-        let content_type = match endpoints.token_encoding {
-            TokenEncoding::Json => "application/json",
-            TokenEncoding::Form => "application/x-www-form-urlencoded",
-        };
-        Request {
-            method: Method::Post,
-            url: endpoints.token_url.clone(),
-            headers: vec![
-                ("accept", "application/json".to_owned()),
-                ("content-type", content_type.to_owned()),
-                ("user-agent", endpoints.user_agent.clone()),
-            ],
-            secret: SecretPlace::Field {
-                name: "refresh_token",
-                others: vec![("grant_type", "refresh_token".to_owned()), ("client_id", endpoints.client_id.clone())],
-                encoding: endpoints.token_encoding,
-            },
-        }
-    }
-
-    fn read_refresh(&self, reply: &Reply, received: Stamp) -> Result<Grant, Refusal> {
-        match reply.status {
-            200..=299 => grant::read(reply),
-            _ => Err(fault::refresh(reply, received)),
         }
     }
 }
@@ -112,7 +94,7 @@ mod tests {
             token_encoding: TokenEncoding::Form,
             user_agent: "somebody/1".to_owned(),
         };
-        let (usage, refresh) = (Claude.usage_request(&endpoints), Claude.refresh_request(&endpoints));
+        let (usage, refresh) = (Claude.usage_request(&endpoints, None), Claude.refresh_request(&endpoints));
         assert_eq!((usage.method, usage.url, usage.secret), (Method::Get, endpoints.usage_url, SecretPlace::Bearer));
         assert!(usage.headers.contains(&("anthropic-beta", "oauth-2025-04-20".to_owned())));
         assert_eq!((refresh.method, refresh.url), (Method::Post, endpoints.token_url));

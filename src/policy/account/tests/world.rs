@@ -65,7 +65,7 @@ pub(super) fn vendors_file() -> Rules {
     let ladder = Ladder::new(vec![ms(5 * MIN), ms(10 * MIN), ms(20 * MIN)], ms(6 * HOUR));
     Rules {
         name: AccountName::parse("personal").unwrap(),
-        provider: ProviderId::Claude,
+        provider: ProviderId::new("claude"),
         credentials: "/home/u/.claude/.credentials.json".to_owned(),
         origin: "https://api.example.test".to_owned(),
         interval: ms(10 * MIN),

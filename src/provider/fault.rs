@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Reply;
 use crate::model::{Failure, Refusal, UsageOutcome};
 use crate::policy::retry_after;
 use crate::policy::time::Stamp;
-use crate::provider::Reply;
 
 /// What an answer of the usage endpoint other than a success means.
 pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {

@@ -1,4 +1,6 @@
-//! A success of the token endpoint: the tokens it granted.
+//! The exchange of a refresh token, as OAuth 2.0 has it and the vendors speak it: the request, and its success.
+//!
+//! No scope is ever asked for: some clients got `invalid_scope` for sending any (credentials.md, section 2).
 //!
 //! By the time this answer arrives the posted refresh token is spent, so whatever can be saved is saved: members are
 //! collected one by one up to the first damage, and a refresh token that arrived whole is kept even when nothing
@@ -13,11 +15,34 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::{Endpoints, Grant, Method, Reply, Request, SecretPlace, TokenEncoding, field};
 use crate::model::Refusal;
-use crate::provider::{Grant, Reply, field};
 
 /// The lease of an access token whose answer does not say.
 const DEFAULT_LEASE: Duration = Duration::from_hours(1);
+
+/// The POST that exchanges a refresh token.
+pub(super) fn request(endpoints: &Endpoints) -> Request {
+    let content_type = match endpoints.token_encoding {
+        TokenEncoding::Json => "application/json",
+        TokenEncoding::Form => "application/x-www-form-urlencoded",
+    };
+    Request {
+        method: Method::Post,
+        url: endpoints.token_url.clone(),
+        headers: vec![
+            ("accept", "application/json".to_owned()),
+            ("content-type", content_type.to_owned()),
+            ("user-agent", endpoints.user_agent.clone()),
+        ],
+        body: None,
+        secret: SecretPlace::Field {
+            name: "refresh_token",
+            others: vec![("grant_type", "refresh_token".to_owned()), ("client_id", endpoints.client_id.clone())],
+            encoding: endpoints.token_encoding,
+        },
+    }
+}
 
 /// What a success of the token endpoint grants.
 pub(super) fn read(reply: &Reply) -> Result<Grant, Refusal> {
@@ -93,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    const ROTATED: &str = include_str!("../../../tests/data/claude/token_rotated.json");
+    const ROTATED: &str = include_str!("../../tests/data/claude/token_rotated.json");
 
     fn granted(body: impl Into<Vec<u8>>) -> Result<Grant, Refusal> {
         read(&Reply { status: 200, headers: Vec::new(), body: body.into() })

@@ -11,8 +11,7 @@ use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageO
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
 use crate::policy::refresh::Mark;
 use crate::policy::rotation::{self, Step};
-use crate::provider;
-use crate::transport::Broken;
+use crate::provider::{self, exchange, exchange::Broken};
 
 impl Supervisor {
     /// Hands an input to an account and performs what comes of it.
@@ -116,15 +115,7 @@ impl Supervisor {
                 Ok(reply) | Err(Broken::Cut(Some(reply))) => (Some(reply.status), telling_headers(reply)),
                 Err(_) => (None, Vec::new()),
             };
-            let failed = |failure| UsageOutcome::Failed { failure, demand: None };
-            let outcome = match answer {
-                Ok(reply) => provider.read_usage(&reply, clock.now().stamp),
-                Err(Broken::Offline) => failed(Failure::Offline),
-                Err(Broken::Connect) => failed(Failure::Connect),
-                Err(Broken::Cut(_)) => failed(Failure::Timeout),
-                Err(Broken::TooLong) => failed(Failure::Garbage("it is longer than 1 MiB")),
-                Err(Broken::Unsendable) => failed(Failure::Garbage("the request cannot be written")),
-            };
+            let outcome = exchange::usage(provider, answer, clock.now().stamp);
             let exchange = Exchange { at, endpoint: Endpoint::Usage, status, meaning: String::new(), headers, took };
             let _ = report.send(Report { account: name, born, input: Input::Replied(outcome, exchange) });
         });

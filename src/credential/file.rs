@@ -19,7 +19,7 @@ use super::secret::{FingerprintKey, Tokens};
 use super::vendor_lock::{self, LockState};
 use crate::disk;
 use crate::model::{Credential, CredentialOwner, Login, ProviderId, Whereabouts};
-use crate::provider::store::{Form, Stored, StoredLogin};
+use crate::provider::store::{Form, Stored};
 use crate::provider::{self, Provider};
 
 /// Larger credential files are not read.
@@ -28,10 +28,10 @@ const LARGEST: u64 = 1 << 20;
 const LARGEST_CONFIG: u64 = 16 << 20;
 
 /// A writer that truncates in place leaves half a file for a moment.
-const TORN: &[Duration] =
+pub const TORN: &[Duration] =
     &[Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(150), Duration::from_secs(1)];
 /// A file just being replaced is not absent.
-const MISSING: &[Duration] = &[Duration::from_secs(5)];
+pub const MISSING: &[Duration] = &[Duration::from_secs(5)];
 
 /// What one look at the file found.
 #[derive(Debug)]
@@ -47,14 +47,6 @@ pub struct Found {
     pub in_use: bool,
     /// The secrets; with a login only.
     pub contents: Option<Contents>,
-}
-
-impl Found {
-    fn with(self, stored: StoredLogin, held: Option<(SecretSlice<u8>, PathBuf, Metadata)>) -> Self {
-        let StoredLogin { access, refresh, tenant, .. } = stored;
-        let file = held.map(|(raw, real_path, metadata)| Held { raw, real_path, metadata });
-        Self { contents: Some(Contents { tokens: Tokens { access, refresh, tenant }, file }), ..self }
-    }
 }
 
 /// What a login was stored as, as of one moment.
@@ -118,10 +110,12 @@ impl CredentialFile {
 
     fn look_at_variable(&self, name: &str, key: &FingerprintKey) -> Found {
         let Ok(value) = std::env::var(name) else { return found(Credential::Absent) };
-        match self.provider().read_login(Value::String(value)) {
-            Ok(Stored::Login(stored)) => found(Credential::Login(login(&stored, key))).with(stored, None),
-            Ok(Stored::SignedOut | Stored::NoLogin) => found(Credential::Absent),
-            Err(why) => self.unreadable(why),
+        match make_out(self.provider(), Value::String(value), key) {
+            Ok(Shape::Login(tokens, login)) => {
+                Found { contents: Some(Contents { tokens, file: None }), ..found(Credential::Login(*login)) }
+            }
+            Ok(Shape::SignedOut | Shape::NoLogin) => found(Credential::Absent),
+            Err(Damage { said, .. }) => self.unreadable(said),
         }
     }
 
@@ -137,22 +131,23 @@ impl CredentialFile {
             Err(refused) => return self.unreadable(&refused.sentence(LARGEST)),
         };
         let warning = exposed_because(path, &metadata);
-        let content = match self.content(raw.expose_secret(), &real_path) {
-            Ok(content) => content,
-            Err(why) => return Found { doubt: TORN, warning, ..self.unreadable(why) },
+        let understood = match self.provider().store().form {
+            Form::ItemTable(keys) => item_table::read(&real_path, keys)
+                .map_err(|said| Damage { said, doubt: TORN })
+                .and_then(|content| make_out(self.provider(), content, key)),
+            Form::Json | Form::Text => understand(self.provider(), raw.expose_secret(), key),
         };
-        let stored = match self.provider().read_login(content) {
-            Ok(Stored::Login(stored)) => stored,
-            Ok(Stored::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
-            Ok(Stored::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
-            Err(why) => return Found { warning, ..self.unreadable(why) },
+        let (tokens, mut login) = match understood {
+            Ok(Shape::Login(tokens, login)) => (tokens, login),
+            Ok(Shape::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
+            Ok(Shape::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
+            Err(Damage { said, doubt }) => return Found { doubt, warning, ..self.unreadable(said) },
         };
-        let mut login = login(&stored, key);
         login.identity = login.identity.or_else(|| self.identities.iter_mut().find_map(IdentityFile::uuid));
         login.modified_at = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
         login.unsafe_because = self.unsafe_because(&real_path, &metadata);
-        let held = (raw, real_path, metadata);
-        Found { warning, in_use: self.is_in_use(), ..found(Credential::Login(login)).with(stored, Some(held)) }
+        let contents = Some(Contents { tokens, file: Some(Held { raw, real_path, metadata }) });
+        Found { credential: Credential::Login(*login), doubt: &[], warning, in_use: self.is_in_use(), contents }
     }
 
     /// What is read of the file: of a database nothing, since SQLite reads it.
@@ -160,22 +155,6 @@ impl CredentialFile {
         match self.provider().store().form {
             Form::Json | Form::Text => Wanted::Whole(LARGEST),
             Form::ItemTable(_) => Wanted::Nothing,
-        }
-    }
-
-    /// The content as JSON, in the form the vendor gives it.
-    fn content(&self, raw: &[u8], real_path: &Path) -> Result<Value, &'static str> {
-        let form = self.provider().store().form;
-        if let Form::ItemTable(keys) = form {
-            return item_table::read(real_path, keys);
-        }
-        if raw.trim_ascii().is_empty() {
-            return Err("is empty; log in again");
-        }
-        match (serde_json::from_slice(raw), str::from_utf8(raw)) {
-            (Ok(json), _) => Ok(json),
-            (Err(_), Ok(text)) if form == Form::Text => Ok(Value::String(text.to_owned())),
-            (Err(_), _) => Err("is not JSON; log in again"),
         }
     }
 
@@ -250,18 +229,64 @@ fn exposed_because(path: &Path, metadata: &Metadata) -> Option<String> {
     (mode & 0o077 != 0).then(|| format!("{path} is open to other users (mode {mode:04o}); close it: chmod 600 {path}"))
 }
 
-fn login(stored: &StoredLogin, key: &FingerprintKey) -> Login {
-    Login {
+/// What the bytes of a credential file came to.
+#[derive(Debug)]
+pub enum Shape {
+    /// A login, as far as the file itself tells: whose it is, when it was written and whether it lies safely are
+    /// facts of the place.
+    Login(Tokens, Box<Login>),
+    /// The vendor emptied the tokens.
+    SignedOut,
+    /// Other things, but no login.
+    NoLogin,
+}
+
+/// Why bytes are no credential file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// What is wrong with it and what to do: a clause about the file.
+    pub said: &'static str,
+    /// See [`Found::doubt`].
+    pub doubt: &'static [Duration],
+}
+
+/// Reads the bytes of a credential file of this vendor's. Pure: the simulation reads its files with it.
+///
+/// # Errors
+/// [`Damage`].
+pub fn understand(provider: &dyn Provider, raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
+    let torn = |said| Damage { said, doubt: TORN };
+    if raw.trim_ascii().is_empty() {
+        return Err(torn("is empty; log in again"));
+    }
+    let content = match (serde_json::from_slice(raw), str::from_utf8(raw)) {
+        (Ok(json), _) => json,
+        (Err(_), Ok(text)) if provider.store().form == Form::Text => Value::String(text.to_owned()),
+        (Err(_), _) => return Err(torn("is not JSON; log in again")),
+    };
+    make_out(provider, content, key)
+}
+
+fn make_out(provider: &dyn Provider, content: Value, key: &FingerprintKey) -> Result<Shape, Damage> {
+    let stored = match provider.read_login(content) {
+        Ok(Stored::Login(stored)) => stored,
+        Ok(Stored::SignedOut) => return Ok(Shape::SignedOut),
+        Ok(Stored::NoLogin) => return Ok(Shape::NoLogin),
+        Err(said) => return Err(Damage { said, doubt: &[] }),
+    };
+    let login = Login {
         access: key.fingerprint(&stored.access),
         refresh: stored.refresh.as_ref().map(|token| key.fingerprint(token)),
         expires_at: stored.expires_at,
         login_ends_at: stored.login_ends_at,
-        scopes: stored.scopes.clone(),
-        plan: stored.plan.clone(),
-        identity: stored.identity.clone(),
+        scopes: stored.scopes,
+        plan: stored.plan,
+        identity: stored.identity,
         modified_at: None,
         unsafe_because: None,
-    }
+    };
+    let tokens = Tokens { access: stored.access, refresh: stored.refresh, tenant: stored.tenant };
+    Ok(Shape::Login(tokens, Box::new(login)))
 }
 
 /// A file that may name the account, remembered until it changes: it can be megabytes of other things.
@@ -507,7 +532,7 @@ mod tests {
             ("{}", None),
             ("1e300", None),
             ("\"NaN\"", None),
-            ("1789400000000.5", Some(1_789_400_000_000)),
+            ("1789400000000.5", Some(1_789_400_000_001)),
             ("\"1789400000000\"", Some(1_789_400_000_000)),
             ("1789400000", Some(1_789_400_000_000)),
         ] {

@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claude;
+pub mod exchange;
 mod fault;
 pub mod field;
 mod grant;

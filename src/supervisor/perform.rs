@@ -12,8 +12,7 @@ use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageO
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
 use crate::policy::refresh::Mark;
 use crate::policy::rotation::{self, Step};
-use crate::provider::{self, Next};
-use crate::transport::Broken;
+use crate::provider::{self, Next, exchange, exchange::Broken};
 
 impl Supervisor {
     /// Hands an input to an account and performs what comes of it.
@@ -124,7 +123,7 @@ impl Supervisor {
                 };
                 match answer {
                     Ok(reply) => replies.push(reply),
-                    Err(cause) => break UsageOutcome::Failed { failure: broken.insert(cause).into(), demand: None },
+                    Err(cause) => break exchange::broken(broken.insert(cause)),
                 }
             };
             let took = began.elapsed();

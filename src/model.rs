@@ -163,6 +163,24 @@ pub struct Window {
     pub resets_at: Option<Timestamp>,
 }
 
+impl Window {
+    /// An active window of which nothing but its name is known.
+    pub fn named(id: impl Into<String>, label: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            label: label.into(),
+            model: None,
+            organisation: None,
+            status: WindowStatus::Active,
+            used_percent: None,
+            used: None,
+            limit: None,
+            remaining: None,
+            resets_at: None,
+        }
+    }
+}
+
 /// Where a reading came from, in order of cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

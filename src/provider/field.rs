@@ -11,6 +11,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use crate::model::Amount;
+
 /// A finite number: JSON integer, JSON float, or a decimal string, exponent form included (`"0E-10"`).
 pub fn number(value: &Value) -> Option<f64> {
     let number = match value {
@@ -57,6 +59,13 @@ pub fn printable(text: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
+/// A name as part of an id: in lower case, with a hyphen for all that is neither letter nor digit.
+pub fn slug(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    words.join("-")
+}
+
 /// An exact decimal number, for money: `units` / 10^`places`. Never passes through a float.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decimal {
@@ -100,6 +109,16 @@ impl Decimal {
             Ok(places) => Some(Self { units, places }),
             Err(_) => Some(Self { units: units.checked_mul(scale)?, places: 0 }),
         }
+    }
+
+    /// A decimal number as it stands: an integer, a float in its shortest spelling, or text such as `"14.500"`.
+    pub fn read(value: &Value) -> Option<Self> {
+        Self::from_minor(value, &Value::from(0))
+    }
+
+    /// This much of `unit`.
+    pub fn of(self, unit: &str) -> Amount {
+        Amount { amount: self.to_string(), unit: unit.to_owned() }
     }
 
     /// `self` − `other`, unless it does not fit.

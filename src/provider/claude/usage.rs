@@ -107,7 +107,7 @@ fn window(kind: &str, model: Option<&str>, surface: Option<&str>, used: &Value, 
     let resets_at = field::timestamp(resets_at);
     let untouched = (used.is_null() || used_percent == Some(0.0)) && resets_at.is_none();
     Window {
-        id: names.iter().fold(kind.to_owned(), |id, name| id + ":" + &slug(name)),
+        id: names.iter().fold(kind.to_owned(), |id, name| id + ":" + &field::slug(name)),
         label: if names.is_empty() { word } else { format!("{word} ({})", names.join(", ")) },
         model: model.map(str::to_owned),
         organisation: None,
@@ -118,13 +118,6 @@ fn window(kind: &str, model: Option<&str>, surface: Option<&str>, used: &Value, 
         remaining: None,
         resets_at,
     }
-}
-
-/// In lower case, with a hyphen for all that is neither letter nor digit.
-fn slug(name: &str) -> String {
-    let lower = name.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    words.join("-")
 }
 
 /// Between sessions the block is null. It is also null where the plan has no such window (Enterprise, billed by

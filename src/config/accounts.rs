@@ -92,7 +92,7 @@ fn account<'d>(
         own_grant_lies_apart(table, owner, &file, paths);
         one_account_per_file(table, key, file, files);
     }
-    always_needs_an_own_grant(table, owner, refresh);
+    the_vendor_allows_the_mode(table, provider, owner, refresh);
     command_needs_a_program(table, refresh);
 
     Some(Account {
@@ -151,12 +151,30 @@ fn one_account_per_file<'d>(
     }
 }
 
-fn always_needs_an_own_grant(table: &mut Table<'_, '_>, owner: CredentialOwner, refresh: RefreshMode) {
-    if refresh == RefreshMode::Always && owner == CredentialOwner::Vendor && table.sound(&["owner"]) {
-        let what = "\"always\" is only for a grant of quotad's own (owner = \"quotad\")";
-        let consequence = "the vendor's CLI would find its refresh token spent, and you would be logged out";
-        table.complain("refresh", what, consequence, r#"refresh = "never""#);
+/// Every vendor has rules of its own about who may exchange a refresh token, and breaking them costs the login.
+fn the_vendor_allows_the_mode(
+    table: &mut Table<'_, '_>,
+    provider: Option<ProviderId>,
+    owner: CredentialOwner,
+    refresh: RefreshMode,
+) {
+    let Some(store) = provider.map(|id| provider::of(id).store()) else { return };
+    let allowed = match owner {
+        CredentialOwner::Quotad => refresh != RefreshMode::Always || store.layout.is_some(),
+        CredentialOwner::Vendor => refresh == RefreshMode::Never || store.vendors_modes.contains(&refresh),
+    };
+    if allowed || !table.sound(&["owner"]) {
+        return;
     }
+    let word = MODES.iter().find(|(_, mode)| *mode == refresh).map_or("", |(word, _)| *word);
+    let what = match (owner, refresh) {
+        (CredentialOwner::Vendor, RefreshMode::Always) => {
+            "\"always\" is only for a grant of quotad's own (owner = \"quotad\")".to_owned()
+        }
+        (CredentialOwner::Vendor, _) => format!("\"{word}\" is not safe for the file of this vendor's client"),
+        (CredentialOwner::Quotad, _) => format!("\"{word}\" cannot be done for this vendor"),
+    };
+    table.complain("refresh", &what, store.because, r#"refresh = "never""#);
 }
 
 fn command_needs_a_program(table: &mut Table<'_, '_>, refresh: RefreshMode) {

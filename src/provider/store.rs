@@ -23,7 +23,7 @@ pub struct Store {
     pub layout: Option<&'static Layout>,
     /// How a file that the vendor's client writes may be refreshed, besides `never`.
     pub vendors_modes: &'static [RefreshMode],
-    /// Why no other way is allowed: a clause after "because".
+    /// What another way would lead to: a clause, as a config complaint says it.
     pub because: &'static str,
 }
 

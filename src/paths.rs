@@ -13,9 +13,6 @@ use crate::model::ProviderId;
 use crate::provider;
 use crate::provider::store::Root;
 
-/// The name of the Claude CLI's credential file, in whatever directory it lies.
-const CLAUDE_FILE: &str = ".credentials.json";
-
 /// There is no home directory to look in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("cannot tell where the home directory is: HOME is not set and the user has no entry in passwd; set HOME")]
@@ -32,8 +29,6 @@ pub struct Paths {
     pub state_dir: PathBuf,
     /// The control socket, e.g. `/run/user/1000/quotad/quotad.sock`, else `/tmp/quotad-1000/quotad.sock`.
     pub socket: PathBuf,
-    /// The Claude CLI's credential file as this environment places it, e.g. `/home/ada/.claude/.credentials.json`.
-    pub claude_credentials: PathBuf,
     /// Every place where a vendor's client may keep its login, in the registry's order.
     pub places: Vec<LoginPlace>,
     /// Every variable of this environment that may hold a vendor's key, in the registry's order. Only its name: what
@@ -50,6 +45,8 @@ pub struct LoginPlace {
     pub usual: PathBuf,
     /// Where this environment puts it.
     pub here: PathBuf,
+    /// The vendor's variable that moves it, if one does.
+    pub moved_by: Option<&'static str>,
 }
 
 impl Paths {
@@ -60,19 +57,15 @@ impl Paths {
     pub fn of_this_user() -> Result<Self, NoHome> {
         let dirs = BaseDirs::new().ok_or(NoHome)?;
         let env = |name: &str| std::env::var_os(name);
-        let claude = claude_dir(dirs.home_dir(), env);
-        let roots = Roots { home: dirs.home_dir(), config: dirs.config_dir(), data: dirs.data_dir() };
         Ok(Self {
-            places: roots.places(env),
-            variables: variables(env),
+            places: login_places(dirs.home_dir(), env),
+            variables: key_variables(env),
             config_file: dirs.config_dir().join("quotad/config.toml"),
             state_dir: dirs
                 .state_dir()
                 .map_or_else(|| dirs.home_dir().join(".local/state"), Path::to_owned)
                 .join("quotad"),
             socket: socket(dirs.runtime_dir(), rustix::process::getuid().as_raw()),
-            // The CLI resolves a relative directory against its own working directory; so is it done here.
-            claude_credentials: std::path::absolute(&claude).unwrap_or(claude).join(CLAUDE_FILE),
             home: dirs.home_dir().to_owned(),
         })
     }
@@ -84,8 +77,7 @@ impl Paths {
             config_file: home.join(".config/quotad/config.toml"),
             state_dir: home.join(".local/state/quotad"),
             socket: home.join(".run/quotad/quotad.sock"),
-            claude_credentials: claude_dir(home, |_| None).join(CLAUDE_FILE),
-            places: Roots { home, config: &home.join(".config"), data: &home.join(".local/share") }.places(|_| None),
+            places: login_places(home, |_| None),
             variables: Vec::new(),
         }
     }
@@ -93,46 +85,44 @@ impl Paths {
     /// The files in which a vendor's client keeps its own login: the usual one and, where the environment moves it,
     /// that one too. A grant of quotad's own never lies there.
     pub fn vendor_stores(&self) -> Vec<PathBuf> {
-        let mut stores: Vec<_> =
-            self.places.iter().flat_map(|place| [place.usual.clone(), place.here.clone()]).collect();
-        stores.push(self.claude_credentials.clone());
-        stores
+        self.places.iter().flat_map(|place| [place.usual.clone(), place.here.clone()]).collect()
     }
 }
 
-/// The directories that places begin in.
-struct Roots<'a> {
-    home: &'a Path,
-    config: &'a Path,
-    data: &'a Path,
-}
-
-impl Roots<'_> {
-    fn places(&self, env: impl Fn(&str) -> Option<OsString>) -> Vec<LoginPlace> {
-        let all = provider::ALL
-            .into_iter()
-            .flat_map(|provider| provider.store().places.iter().map(move |place| (provider.id(), place)));
-        all.map(|(provider, place)| {
+/// Every place where a vendor's client may keep its login, in the registry's order, for the environment that `env`
+/// reads. The first of a place's variables that is set decides, and an empty one means the default (providers.md 1.1).
+pub fn login_places(home: &Path, env: impl Fn(&str) -> Option<OsString>) -> Vec<LoginPlace> {
+    let set = |name: &str| env(name).filter(|dir| !dir.is_empty());
+    let xdg = |name, usual| set(name).map(PathBuf::from).filter(|dir| dir.is_absolute()).unwrap_or(home.join(usual));
+    let roots = (xdg("XDG_CONFIG_HOME", ".config"), xdg("XDG_DATA_HOME", ".local/share"));
+    let known = provider::ALL.into_iter().flat_map(|provider| {
+        let places = provider.store().places.iter();
+        places.map(move |place| (provider.id(), place))
+    });
+    known
+        .map(|(provider, place)| {
             let root = match place.root {
-                Root::Home => self.home,
-                Root::Config => self.config,
-                Root::Data => self.data,
+                Root::Home => home,
+                Root::Config => &roots.0,
+                Root::Data => &roots.1,
             };
             let usual = root.join(place.dir);
-            let moved = place.moved_by.iter().find_map(|name| env(name)).filter(|dir| !dir.is_empty());
+            let moved_by = place.moved_by.iter().copied().find(|name| env(name).is_some());
+            let moved_by = moved_by.filter(|name| set(name).is_some());
             // The clients resolve a relative directory against their own working directory; so is it done here.
-            let moved = moved.map(PathBuf::from).map(|dir| std::path::absolute(&dir).unwrap_or(dir));
-            let here = moved.unwrap_or_else(|| usual.clone());
-            LoginPlace { provider, usual: usual.join(place.file), here: here.join(place.file) }
+            let moved = moved_by.and_then(set).map(|dir| std::path::absolute(&dir).unwrap_or(dir.into()));
+            let here = moved.unwrap_or_else(|| usual.clone()).join(place.file);
+            LoginPlace { provider, usual: usual.join(place.file), here, moved_by }
         })
         .collect()
-    }
 }
 
-fn variables(env: impl Fn(&str) -> Option<OsString>) -> Vec<(ProviderId, String)> {
-    let names = provider::ALL
-        .into_iter()
-        .flat_map(|provider| provider.store().variables.iter().map(move |name| (provider.id(), (*name).to_owned())));
+/// Every variable of the environment that `env` reads which may hold a vendor's key, in the registry's order.
+pub fn key_variables(env: impl Fn(&str) -> Option<OsString>) -> Vec<(ProviderId, String)> {
+    let names = provider::ALL.into_iter().flat_map(|provider| {
+        let names = provider.store().variables.iter();
+        names.map(move |name| (provider.id(), (*name).to_owned()))
+    });
     names.filter(|(_, name)| env(name).is_some_and(|key| !key.is_empty())).collect()
 }
 
@@ -141,18 +131,6 @@ fn variables(env: impl Fn(&str) -> Option<OsString>) -> Vec<(ProviderId, String)
 pub fn socket(runtime_dir: Option<&Path>, uid: u32) -> PathBuf {
     let dir = runtime_dir.map_or_else(|| PathBuf::from(format!("/tmp/quotad-{uid}")), |dir| dir.join("quotad"));
     dir.join("quotad.sock")
-}
-
-/// The directory in which the Claude CLI keeps its credential file, e.g. `/home/ada/.claude`.
-///
-/// The CLI's own rule (providers.md 1.1): `CLAUDE_SECURESTORAGE_CONFIG_DIR` if it exists, and if it is empty
-/// `~/.claude`; else `CLAUDE_CONFIG_DIR`, one literal directory without `~` and possibly relative; else `~/.claude`.
-/// An empty `CLAUDE_CONFIG_DIR` counts as absent.
-pub fn claude_dir(home: &Path, env: impl Fn(&str) -> Option<OsString>) -> PathBuf {
-    env("CLAUDE_SECURESTORAGE_CONFIG_DIR")
-        .or_else(|| env("CLAUDE_CONFIG_DIR"))
-        .filter(|dir| !dir.is_empty())
-        .map_or_else(|| home.join(".claude"), PathBuf::from)
 }
 
 /// `~` and `~/x` as a path in `home`, anything else as it stands: `~/x` is `/home/ada/x`. `~bob/x` stays relative.
@@ -187,7 +165,7 @@ mod tests {
     const HOME: &str = "/home/ada";
 
     #[test]
-    fn the_claude_directory_follows_the_clis_own_order() {
+    fn a_place_follows_its_variables_in_the_clients_own_order() {
         let (storage, config) = ("CLAUDE_SECURESTORAGE_CONFIG_DIR", "CLAUDE_CONFIG_DIR");
         let table: [(&[(&str, &str)], &str); 7] = [
             (&[], "/home/ada/.claude"),
@@ -195,13 +173,17 @@ mod tests {
             (&[(storage, "/srv/s"), (config, "/srv/c")], "/srv/s"),
             (&[(storage, ""), (config, "/srv/c")], "/home/ada/.claude"),
             (&[(config, "")], "/home/ada/.claude"),
-            (&[(config, "~/c,/d")], "~/c,/d"),
-            (&[(config, "rel")], "rel"),
+            (&[(config, "/a/~/c,/d")], "/a/~/c,/d"),
+            (&[("XDG_CONFIG_HOME", "/x")], "/home/ada/.claude"),
         ];
         for (vars, want) in table {
             let env = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-            assert_eq!(claude_dir(Path::new(HOME), env), Path::new(want), "{vars:?}");
+            let place = login_places(Path::new(HOME), env).remove(0);
+            assert_eq!(place.here, Path::new(want).join(".credentials.json"), "{vars:?}");
+            assert_eq!(place.usual, Path::new("/home/ada/.claude/.credentials.json"));
         }
+        let relative = login_places(Path::new(HOME), |name| (name == config).then(|| "rel".into())).remove(0);
+        assert!(relative.here.is_absolute() && relative.here.ends_with("rel/.credentials.json"));
     }
 
     #[test]
@@ -234,7 +216,8 @@ mod tests {
     #[test]
     fn every_path_of_this_user_is_absolute() {
         let paths = Paths::of_this_user().unwrap();
-        for path in [&paths.home, &paths.config_file, &paths.state_dir, &paths.socket, &paths.claude_credentials] {
+        let places = paths.places.iter().flat_map(|place| [&place.usual, &place.here]);
+        for path in [&paths.home, &paths.config_file, &paths.state_dir, &paths.socket].into_iter().chain(places) {
             assert!(path.is_absolute(), "{}", path.display());
         }
         assert!(paths.config_file.ends_with("quotad/config.toml") && paths.state_dir.ends_with("quotad"));

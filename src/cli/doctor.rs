@@ -22,8 +22,8 @@ use super::{Exit, Failure, print};
 use crate::config::{Account, Accounts, Complaints, Loaded};
 use crate::control::client::{Client, ClientError};
 use crate::control::wire::Status;
-use crate::model::{AccountName, ProviderId, Whereabouts};
-use crate::paths::Paths;
+use crate::model::{AccountName, Whereabouts};
+use crate::paths::{LoginPlace, Paths};
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ impl Patient<'_> {
             config::findings(&self.loaded, self.config_file, file),
             self.logins(page),
             environment::findings(&self.environment, self.loaded.as_ref().ok().map(|loaded| &loaded.config.network)),
-            environment::relocated(&self.relocation()),
+            self.relocations().iter().flat_map(environment::relocated).collect(),
             state::findings(&state::Facts::of(self.state_dir)),
             vec![state::socket(self.socket, &self.status)],
             machine::findings(&machine::Facts::gather(self.state_dir, daemon.is_some()), page.now()),
@@ -93,14 +93,21 @@ impl Patient<'_> {
         }
     }
 
-    /// What a daemon discovers in its own environment, which is not this shell's.
+    /// What a daemon discovers in its own environment, which is not this shell's; where nothing lies anywhere, the
+    /// first vendor's place, so that somebody says so.
     fn discovered(&self, loaded: &Loaded) -> Vec<Account> {
-        let path = environment::claude_file(self.paths, self.environment.of_daemon());
-        let provider = ProviderId::new("claude");
-        let name = AccountName::parse(provider.as_str()).ok();
-        name.map(|name| Account::discovered(name, provider, Whereabouts::File(path), &loaded.config.poll))
-            .into_iter()
-            .collect()
+        let places = environment::places(&self.paths.home, self.environment.of_daemon());
+        let mut found: Vec<_> = places.iter().filter(|place| place.here.symlink_metadata().is_ok()).collect();
+        found.dedup_by_key(|place| place.provider);
+        if found.is_empty() {
+            found.extend(places.first());
+        }
+        let account = |place: &LoginPlace| {
+            let name = AccountName::parse(place.provider.as_str()).ok()?;
+            let at = Whereabouts::File(place.here.clone());
+            Some(Account::discovered(name, place.provider, at, &loaded.config.poll))
+        };
+        found.into_iter().filter_map(account).collect()
     }
 
     fn logins(&self, page: &Page) -> Vec<Finding> {
@@ -115,7 +122,7 @@ impl Patient<'_> {
         self.accounts().into_iter().flat_map(look).collect()
     }
 
-    fn relocation(&self) -> environment::Relocation {
+    fn relocations(&self) -> Vec<environment::Relocation> {
         let of_daemon =
             |status: &Status| status.accounts.iter().map(|known| known.credentials.path.clone().into()).collect();
         let of_config = || {
@@ -125,13 +132,15 @@ impl Patient<'_> {
             Accounts::Listed(accounts) => Some(accounts.keys().map(ToString::to_string).collect()),
             Accounts::Discovered => None,
         });
-        environment::Relocation {
-            variable: environment::relocating(&self.environment.shell),
-            file: self.paths.claude_credentials.clone(),
-            watched: self.status.as_ref().map_or_else(|_| of_config(), of_daemon),
+        let watched: Vec<PathBuf> = self.status.as_ref().map_or_else(|_| of_config(), of_daemon);
+        let places = environment::places(&self.paths.home, &self.environment.shell).into_iter();
+        let relocation = |place| environment::Relocation {
+            place,
+            watched: watched.clone(),
             config_file: self.config_file.to_owned(),
-            listed,
-        }
+            listed: listed.clone(),
+        };
+        places.map(relocation).collect()
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Accounts, Config, SAMPLE};
 use crate::model::RefreshMode;
-use crate::paths::{Paths, claude_dir};
+use crate::paths::{LoginPlace, Paths, key_variables, login_places};
+use crate::provider;
 use crate::transport::{Network, Transport};
 
 /// Reads an environment: the shell's or the service's.
@@ -17,8 +18,8 @@ pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 /// What differs between the two environments.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Findings {
-    /// The credential file of the shell's Claude CLI, where it is not the one the service would find.
-    pub(super) moved_login: Option<PathBuf>,
+    /// Where the shell's clients keep logins that the service would not find.
+    pub(super) moved: Vec<LoginPlace>,
     /// The shell's proxy.
     pub(super) proxy: Option<String>,
     /// Certificates that the shell's programs trust.
@@ -31,8 +32,17 @@ impl Findings {
     /// Looks at both environments.
     pub(super) fn gather(paths: &Paths, shell: Environment<'_>, service: Environment<'_>) -> Self {
         let mut found = Self::default();
-        if claude_dir(&paths.home, shell) != claude_dir(&paths.home, service) {
-            found.moved_login = Some(paths.claude_credentials.clone());
+        let known = login_places(&paths.home, service);
+        let is_moved = |place: &LoginPlace| {
+            (place.moved_by.is_some() || place.here.exists()) && known.iter().all(|known| known.here != place.here)
+        };
+        found.moved.extend(login_places(&paths.home, shell).into_iter().filter(is_moved));
+        let known = key_variables(service);
+        for (provider, name) in key_variables(shell).into_iter().filter(|key| !known.contains(key)) {
+            found.notes.push(format!(
+                "{name} holds a key of {provider} that a user service does not see: put it into \
+                 ~/.config/environment.d/50-{provider}.conf (mode 0600) and log in again"
+            ));
         }
         if proxy(shell) != proxy(service) {
             found.take_proxy(proxy(shell));
@@ -77,14 +87,39 @@ impl Findings {
             })
             .collect();
         let refresh = refresh.filter(|mode| *mode != RefreshMode::Never);
-        if self.moved_login.is_some() || refresh.is_some() {
-            text += "\n# Written by `quotad install`.\n[accounts.claude]\nprovider = \"claude\"\n";
-            text += &setting("credentials", &paths.claude_credentials.to_string_lossy());
+        if self.moved.is_empty() && refresh.is_none() {
+            return text;
         }
-        if refresh == Some(RefreshMode::WhenIdle) {
-            text += &setting("refresh", "when-idle");
+        text += "\n# Written by `quotad install`. Once one account is listed, only listed ones are watched.\n";
+        for place in self.listed(paths, refresh) {
+            let name = place.provider;
+            text.extend([format!("[accounts.{name}]\n"), setting("provider", name.as_str())]);
+            text += &setting("credentials", &place.here.to_string_lossy());
+            if refresh == Some(RefreshMode::WhenIdle)
+                && provider::of(name).store().vendors_modes.contains(&RefreshMode::WhenIdle)
+            {
+                text += &setting("refresh", "when-idle");
+            }
         }
         text
+    }
+
+    /// One place a vendor: where this shell has it moved to, else where a login lies; with a refresh mode also those
+    /// that may use it.
+    fn listed<'a>(&'a self, paths: &'a Paths, refresh: Option<RefreshMode>) -> Vec<&'a LoginPlace> {
+        let modes = |place: &LoginPlace| provider::of(place.provider).store().vendors_modes;
+        let wanted = |place: &&LoginPlace| {
+            self.moved.contains(place)
+                || place.here.exists()
+                || refresh.is_some_and(|mode| modes(place).contains(&mode))
+        };
+        let mut listed: Vec<&LoginPlace> = Vec::new();
+        for place in self.moved.iter().chain(&paths.places).filter(wanted) {
+            if listed.iter().all(|known| known.provider != place.provider) {
+                listed.push(place);
+            }
+        }
+        listed
     }
 
     /// What a config that already stands lacks, as sentences; it is the user's, so nothing is written into it.
@@ -103,8 +138,8 @@ impl Findings {
             Accounts::Discovered => false,
             Accounts::Listed(accounts) => accounts.values().any(|account| account.credentials.file() == Some(file)),
         };
-        if let Some(file) = self.moved_login.as_ref().filter(|file| !is_listed(file)) {
-            lacks("login", "an account of its own", setting("credentials", &file.to_string_lossy()));
+        for place in self.moved.iter().filter(|place| !is_listed(&place.here)) {
+            lacks("login", "an account of its own", setting("credentials", &place.here.to_string_lossy()));
         }
         missing
     }
@@ -145,8 +180,7 @@ mod tests {
             variables.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value))
         };
         let home = Path::new("/home/ada");
-        let mut paths = Paths::in_home(home);
-        paths.claude_credentials = claude_dir(home, |name| look(shell, name)).join(".credentials.json");
+        let paths = Paths { places: login_places(home, |name| look(shell, name)), ..Paths::in_home(home) };
         Findings::gather(&paths, &|name| look(shell, name), &|name| look(service, name))
     }
 
@@ -158,8 +192,8 @@ mod tests {
         assert_eq!(gather(&[("CLAUDE_CONFIG_DIR", "/home/ada/.claude")], &[]), Findings::default());
         assert_eq!(gather(&proxy, &[]).proxy.as_deref(), Some("http://proxy:3128"));
         assert_eq!(gather(&[("all_proxy", "proxy:3128")], &[]).proxy.as_deref(), Some("http://proxy:3128"));
-        let moved = gather(&[("CLAUDE_CONFIG_DIR", "/srv/c")], &[]).moved_login;
-        assert_eq!(moved, Some("/srv/c/.credentials.json".into()));
+        let moved = gather(&[("CLAUDE_CONFIG_DIR", "/srv/c")], &[]).moved;
+        assert_eq!(moved[0].here, Path::new("/srv/c/.credentials.json"));
     }
 
     #[test]
@@ -189,8 +223,7 @@ mod tests {
             ("CLAUDE_CONFIG_DIR", "/srv/\"c\""),
         ];
         let found = gather(&shell, &[]);
-        let mut paths = Paths::in_home(Path::new("/home/ada"));
-        paths.claude_credentials = found.moved_login.clone().unwrap();
+        let paths = Paths::in_home(Path::new("/home/ada"));
         let config = parse(&found.first_config(&paths, None), Path::new("c.toml"), &paths).unwrap().config;
         assert_eq!(config.network.proxy.as_deref(), Some("http://proxy:3128"));
         assert_eq!(config.network.ca_file, Some(pem));

@@ -606,7 +606,8 @@ usage-url = \"http://example.com\"
         assert_eq!((own.owner, own.refresh), (CredentialOwner::Quotad, RefreshMode::Always));
         assert_eq!(own.credentials, Whereabouts::File("/home/ada/grant/.credentials.json".into()));
 
-        let relocated = Paths { claude_credentials: "/home/ada/grant/.credentials.json".into(), ..paths() };
+        let env = |name: &str| (name == "CLAUDE_CONFIG_DIR").then(|| "/home/ada/grant".into());
+        let relocated = Paths { places: crate::paths::login_places(Path::new("/home/ada"), env), ..paths() };
         let refused = parse(text, Path::new("c.toml"), &relocated).unwrap_err().to_string();
         assert!(refused.contains("keeps its own login"), "{refused}");
     }

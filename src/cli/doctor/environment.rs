@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::ask::answer;
 use super::{Finding, typed};
 use crate::config::Network;
-use crate::paths::{self, Paths, lexical};
+use crate::paths::{LoginPlace, lexical, login_places};
 
 /// Variables by name.
 pub(super) type Variables = BTreeMap<String, String>;
@@ -129,13 +129,11 @@ fn toml(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
 }
 
-/// Whether the vendor's CLI of this shell keeps its login where nobody looks.
+/// Where a client of this shell keeps its login, and who looks there.
 #[derive(Debug, Clone)]
 pub(super) struct Relocation {
-    /// The variable that moves it.
-    pub(super) variable: Option<&'static str>,
-    /// Where the CLI of this shell keeps it.
-    pub(super) file: PathBuf,
+    /// Where it lies in this shell.
+    pub(super) place: LoginPlace,
     /// The files that are watched.
     pub(super) watched: Vec<PathBuf>,
     /// Where to say so.
@@ -144,37 +142,31 @@ pub(super) struct Relocation {
     pub(super) listed: Option<Vec<String>>,
 }
 
-/// The variable that moves the Claude CLI's directory.
-pub(super) fn relocating(shell: &Variables) -> Option<&'static str> {
-    let names = ["CLAUDE_SECURESTORAGE_CONFIG_DIR", "CLAUDE_CONFIG_DIR"];
-    let name = names.into_iter().find(|name| shell.contains_key(*name))?;
-    (!shell[name].is_empty()).then_some(name)
-}
-
-/// The Claude CLI's file under these variables.
-pub(super) fn claude_file(paths: &Paths, variables: &Variables) -> PathBuf {
-    let dir = paths::claude_dir(&paths.home, |name| variables.get(name).map(OsString::from));
-    dir.join(paths.claude_credentials.file_name().unwrap_or_default())
+/// Where the vendors' clients keep their logins under these variables.
+pub(super) fn places(home: &Path, variables: &Variables) -> Vec<LoginPlace> {
+    login_places(home, |name| variables.get(name).map(OsString::from))
 }
 
 /// A finding where a variable moves the login; none where nothing does.
 pub(super) fn relocated(relocation: &Relocation) -> Vec<Finding> {
-    let Some(variable) = relocation.variable else { return Vec::new() };
+    let place = &relocation.place;
+    let Some(variable) = place.moved_by else { return Vec::new() };
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| lexical(path));
-    let file = relocation.file.display();
-    if relocation.watched.iter().any(|watched| real(watched) == real(&relocation.file)) {
+    let file = place.here.display();
+    if relocation.watched.iter().any(|watched| real(watched) == real(&place.here)) {
         return vec![Finding::ok(format!(
             "relocation: {variable} moves this shell's login to {file}, which is watched"
         ))];
     }
     let what = format!("relocation: {variable} moves this shell's login to {file}, which nobody watches");
     let taken = |name: &String| relocation.listed.as_ref().is_some_and(|listed| listed.contains(name));
-    let names = std::iter::once("claude".to_owned()).chain((2..).map(|n| format!("claude-{n}")));
+    let provider = place.provider;
+    let names = std::iter::once(provider.to_string()).chain((2..).map(|n| format!("{provider}-{n}")));
     let name = names.into_iter().find(|name| !taken(name)).unwrap_or_default();
     let table = [
         format!("[accounts.{name}]"),
-        "provider = \"claude\"".to_owned(),
-        format!("credentials = {}", toml(&relocation.file.display().to_string())),
+        format!("provider = \"{provider}\""),
+        format!("credentials = {}", toml(&file.to_string())),
     ];
     let once = "; once one account is listed, list every one you want";
     let only = if relocation.listed.is_none() { once } else { "" };
@@ -240,10 +232,13 @@ mod tests {
         assert!(findings[0].level == Level::Ok && findings[0].what.contains("not compared"));
     }
 
+    fn claude(list: &[(&str, &str)]) -> LoginPlace {
+        places(Path::new("/home/ada"), &variables(list)).remove(0)
+    }
+
     fn relocation(listed: Option<Vec<String>>, watched: &str) -> Relocation {
         Relocation {
-            variable: Some("CLAUDE_CONFIG_DIR"),
-            file: "/srv/claude/.credentials.json".into(),
+            place: claude(&[("CLAUDE_CONFIG_DIR", "/srv/claude")]),
             watched: vec![watched.into()],
             config_file: "/home/ada/.config/quotad/config.toml".into(),
             listed,
@@ -258,7 +253,7 @@ mod tests {
             assert!(what.contains("CLAUDE_CONFIG_DIR") && what.contains("nobody watches"), "{what}");
             let lines: String =
                 remedy.lines().filter_map(|line| line.strip_prefix(' ')).map(|l| l.to_owned() + "\n").collect();
-            let paths = Paths::in_home(Path::new("/home/ada"));
+            let paths = crate::paths::Paths::in_home(Path::new("/home/ada"));
             let loaded = crate::config::parse(&lines, Path::new("config.toml"), &paths).unwrap();
             let crate::config::Accounts::Listed(accounts) = loaded.config.accounts else { panic!("{lines}") };
             let account = accounts.values().next().unwrap();
@@ -273,9 +268,9 @@ mod tests {
     fn a_relocated_directory_that_is_watched_is_fine_and_without_a_variable_nothing_is_said() {
         let watched = relocation(None, "/srv/./claude/.credentials.json");
         assert_eq!(relocated(&watched)[0].level, Level::Ok);
-        assert_eq!(relocated(&Relocation { variable: None, ..watched }), []);
-        assert_eq!(relocating(&variables(&[("CLAUDE_CONFIG_DIR", "")])), None);
+        assert_eq!(relocated(&Relocation { place: claude(&[]), ..watched.clone() }), []);
+        assert_eq!(relocated(&Relocation { place: claude(&[("CLAUDE_CONFIG_DIR", "")]), ..watched }), []);
         let both = [("CLAUDE_SECURESTORAGE_CONFIG_DIR", "/s"), ("CLAUDE_CONFIG_DIR", "/c")];
-        assert_eq!(relocating(&variables(&both)), Some("CLAUDE_SECURESTORAGE_CONFIG_DIR"));
+        assert_eq!(claude(&both).moved_by, Some("CLAUDE_SECURESTORAGE_CONFIG_DIR"));
     }
 }

@@ -1,4 +1,5 @@
-//! The embedded vendor: a strict fake of Anthropic's two endpoints on loopback, for `demo`, the tests and the benches.
+//! The embedded vendor: a strict fake of Anthropic's two endpoints on loopback, and a [`Shelf`] of the other vendors'
+//! answers, for `demo`, the tests and the benches.
 //!
 //! [`World`] is all the rules, pure: it takes a request and the time and gives what reaches the client. [`Vendor`] puts
 //! it behind a socket, on a thread of its own, so that one works the same inside a runtime, in a plain test, and beside
@@ -7,6 +8,7 @@
 mod answer;
 mod http;
 mod quota;
+mod shelf;
 mod tokens;
 mod world;
 
@@ -21,6 +23,8 @@ use tokio::sync::oneshot;
 pub use self::answer::{Answer, Delivery, Garbage, Plan, RetryAfter};
 pub use self::http::Request;
 pub use self::quota::{Budget, Meter, Quota};
+use self::shelf::PLANS;
+pub use self::shelf::Shelf;
 pub use self::tokens::{Tokens, credential_file_json};
 pub use self::world::{Call, Reuse, World};
 use crate::clock::Clock;
@@ -84,6 +88,12 @@ impl Vendor {
     /// Where refresh tokens are exchanged.
     pub fn token_url(&self) -> String {
         format!("http://{}{TOKEN_PATH}", self.address)
+    }
+
+    /// Where an account of `provider` asks to be given this scenario of [`Shelf`]; `path` is what the vendor's own
+    /// endpoint has after its host.
+    pub fn plan_url(&self, provider: &str, scenario: &str, path: &str) -> String {
+        format!("http://{}{PLANS}{provider}/{scenario}/{path}", self.address)
     }
 
     /// World time.

@@ -12,6 +12,7 @@ use super::CLIENT_ID;
 use super::answer::{Delivery, Plan, RetryAfter, error, json, rate_limited};
 use super::http::Request;
 use super::quota::{Budget, Quota, Spent};
+use super::shelf::{PLANS, Shelf};
 use super::tokens::Tokens;
 use super::{TOKEN_PATH, USAGE_PATH};
 use crate::model::Endpoint;
@@ -65,6 +66,8 @@ pub struct World {
     pub expired_answers_429: bool,
     /// How many usage requests each access token may make.
     pub budget: Option<Budget>,
+    /// The other vendors' answers.
+    pub shelf: Shelf,
     seed: u64,
     quotas: BTreeMap<String, Quota>,
     families: Vec<Family>,
@@ -107,6 +110,7 @@ impl World {
             json_only: false,
             expired_answers_429: false,
             budget: None,
+            shelf: Shelf::default(),
             seed,
             quotas: BTreeMap::new(),
             families: Vec::new(),
@@ -202,12 +206,16 @@ impl World {
         let (endpoint, token) = match request.path.as_str() {
             USAGE_PATH => (Some(Endpoint::Usage), request.bearer().map(str::to_owned)),
             TOKEN_PATH => (Some(Endpoint::Token), request.fields().and_then(|mut body| body.remove("refresh_token"))),
+            path if path.starts_with(PLANS) => (Some(Endpoint::Usage), None),
             _ => (None, None),
         };
         let token = token.as_deref();
         let replay =
             self.refreshes.iter().any(|known| Some(known.text.as_str()) == token && known.retired_at.is_some());
         let delivery = match endpoint {
+            Some(Endpoint::Usage) if request.path.starts_with(PLANS) => {
+                self.usage.take().deliver(now, || self.shelf.answer(request, now))
+            }
             Some(Endpoint::Usage) => self.usage.take().deliver(now, || self.answer_usage(request, now)),
             Some(Endpoint::Token) => self.token.take().deliver(now, || self.answer_token(request, now)),
             None => Delivery::Whole(error(404, "not_found_error", "Not Found")),

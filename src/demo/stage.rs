@@ -259,7 +259,7 @@ impl Player {
     }
 }
 
-fn setup(error: impl Into<Box<dyn Error + Send + Sync>>) -> DemoError {
+pub(super) fn setup(error: impl Into<Box<dyn Error + Send + Sync>>) -> DemoError {
     DemoError::Setup(error.into())
 }
 

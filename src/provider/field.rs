@@ -39,6 +39,11 @@ fn from_epoch(epoch: f64) -> Option<Timestamp> {
     (millis > 0.0).then(|| Timestamp::from_millisecond(millis.round() as i64).ok())?
 }
 
+/// Percent used, where a vendor tells the percent left: 61.47 left are 38.53 used, without a float's noise.
+pub fn used_of_left(left: &Value) -> Option<f64> {
+    Decimal::read(&Value::from(100))?.checked_sub(Decimal::read(left)?)?.to_string().parse().ok()
+}
+
 /// A length of time in seconds, fractions kept: more than nothing, at most a hundred years.
 pub fn seconds(value: &Value) -> Option<Duration> {
     const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
@@ -126,6 +131,13 @@ impl Decimal {
         let places = self.places.max(other.places);
         let (left, right) = (self.widened(places - self.places)?, other.widened(places - other.places)?);
         Some(Self { units: left.units.checked_sub(right.units)?, places })
+    }
+
+    /// How many percent of `whole` this is; `None` unless `whole` is more than nothing.
+    pub fn percent_of(self, whole: Self) -> Option<f64> {
+        let places = self.places.max(whole.places);
+        let (part, whole) = (self.widened(places - self.places)?, whole.widened(places - whole.places)?);
+        (whole.units > 0).then_some(part.units.checked_mul(100)? as f64 / whole.units as f64)
     }
 
     /// The same number with `more` decimal places.
@@ -275,13 +287,38 @@ mod tests {
         assert_eq!(amount(1, 0).checked_sub(amount(1, 3)).unwrap().to_string(), "0.999");
     }
 
+    #[test]
+    fn shares_are_rounded_once() {
+        for (left, used) in [
+            (json!(61.47), Some(38.53)),
+            (json!("87.76"), Some(12.24)),
+            (json!(-0.7), Some(100.7)),
+            (json!(100), Some(0.0)),
+            (json!(1e300), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(used_of_left(&left), used, "{left}");
+        }
+        for (part, whole, percent) in [
+            (json!("184.4"), json!(300), Some(184.4 / 3.0)),
+            (json!(6120), json!(15000), Some(40.8)),
+            (json!(0), json!(1), Some(0.0)),
+            (json!(-3), json!(200), Some(-1.5)),
+            (json!(3), json!(0), None),
+            (json!(3), json!(-1), None),
+        ] {
+            let read = |value| Decimal::read(value).unwrap();
+            assert_eq!(read(&part).percent_of(read(&whole)), percent, "{part} of {whole}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_a_reader_panic(text in "\\PC{0,40}|[-+0-9.eE]{0,40}", exponent in any::<i64>()) {
             let value = json!(text);
-            let _ = (number(&value), timestamp(&value), seconds(&value), name(&value));
+            let _ = (number(&value), timestamp(&value), seconds(&value), name(&value), used_of_left(&value));
             if let Some(amount) = Decimal::from_minor(&value, &json!(exponent.rem_euclid(19))) {
-                let _ = (amount.to_string(), amount.checked_sub(amount));
+                let _ = (amount.to_string(), amount.checked_sub(amount), amount.percent_of(amount));
             }
         }
     }

@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claude;
+pub mod codex;
 pub mod exchange;
 mod fault;
 pub mod field;
@@ -28,7 +29,7 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 1] = [&claude::Claude];
+pub static ALL: [&dyn Provider; 2] = [&claude::Claude, &codex::Codex];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

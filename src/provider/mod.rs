@@ -8,6 +8,7 @@
 
 pub mod claude;
 pub mod codex;
+pub mod copilot;
 pub mod exchange;
 mod fault;
 pub mod field;
@@ -29,7 +30,7 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 2] = [&claude::Claude, &codex::Codex];
+pub static ALL: [&dyn Provider; 3] = [&claude::Claude, &codex::Codex, &copilot::Copilot];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -85,10 +85,11 @@ pub(super) fn no_value_confuses(name: &str, body: &str, read: impl Fn(&[u8]) -> 
     }
 }
 
-/// Puts wrong bytes in the place of every byte of a sample: nothing panics, and every number that is told stands in
+/// Puts a wrong byte in the place of every byte of a sample: nothing panics, and every number that is told stands in
 /// the body, or is what is left of 100 or of a limit.
 pub(super) fn no_byte_makes_a_number(name: &str, body: &str, read: impl Fn(&[u8]) -> UsageOutcome) {
-    for (at, byte) in (0..body.len()).flat_map(|at| b"7e,".iter().map(move |byte| (at, *byte))) {
+    for (at, old) in body.bytes().enumerate() {
+        let byte = if old.is_ascii_digit() { b'7' } else { b"e,\""[at % 3] };
         let mut mutant = body.as_bytes().to_owned();
         mutant[at] = byte;
         let what = || format!("{name} with {:?} at {at}", char::from(byte));

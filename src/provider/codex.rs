@@ -1,4 +1,4 @@
-//! OpenAI's ChatGPT plans, as the Codex CLI uses them: Free, Go, Plus, Pro, Team, Business, Enterprise.
+//! Codex: the `ChatGPT` plans, as its CLI uses them: Free, Go, Plus, Pro, Team, Business, Enterprise.
 //!
 //! A window is known by its length alone: the vendor puts the weekly one now into the first slot, now into the
 //! second. Never asks for `…/consume`, which spends a reset for good. Facts: `reference/providers.md`, section 2, and
@@ -16,7 +16,7 @@ use super::{
 use crate::model::{Failure, ProviderId, RefreshMode, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
-/// OpenAI, as a [`Provider`].
+/// Codex, as a [`Provider`].
 #[derive(Debug, Clone, Copy)]
 pub struct Codex;
 
@@ -173,7 +173,7 @@ fn kind(length: Option<Duration>) -> (String, String) {
         Some(604_800) => ("seven_day", "weekly"),
         Some(2_592_000) => ("month", "monthly"),
         Some(other) => {
-            let units = [(DAY, "day"), (HOUR, "hour"), (60, "minute"), (1, "second")];
+            let units = [(DAY, "day"), (HOUR, "hour"), (60, "minute")];
             let whole = units.into_iter().find(|(unit, _)| other.is_multiple_of(*unit));
             let (unit, name) = whole.unwrap_or((1, "second"));
             return (format!("{}_{name}", other / unit), format!("{}-{name}", other / unit));
@@ -215,8 +215,8 @@ fn spend_limit(body: &Value, received: Stamp) -> Option<Window> {
 /// The unit of balances and caps; what one is worth the vendor does not say.
 const CREDITS: &str = "credits";
 
-/// The first is where Codex keeps its login, the second where some put `CODEX_HOME` in their shell, the third is
-/// OpenCode's own login with the same vendor.
+/// The first is where Codex keeps its login, the second where some put `CODEX_HOME` in their shell, the third is the
+/// login of another client (opencode) with the same vendor.
 static STORE: Store = Store {
     places: &[
         Place { moved_by: &["CODEX_HOME"], root: Root::Home, dir: ".codex", file: "auth.json" },
@@ -246,14 +246,14 @@ fn login(content: Value) -> Result<Stored, &'static str> {
     if is_key_login(&file) {
         return Ok(Stored::NoLogin);
     }
-    // What stands under `openai` in OpenCode's file is a login only if it says so.
+    // What stands under `openai` in opencode's file is a login only if it says so, and only its owner refreshes it.
     let theirs = file.remove("openai").filter(|entry| entry["type"] == "oauth");
     let mut tokens = match file.remove("tokens").filter(|tokens| !tokens.is_null()).or(theirs) {
         Some(Value::Object(tokens)) => tokens,
         Some(_) => return Err(ELSE),
         None => return Ok(Stored::NoLogin),
     };
-    let refresh = take(&mut tokens, &["refresh_token", "refreshToken", "refresh"]);
+    let refresh = take(&mut tokens, &["refresh_token", "refreshToken"]);
     let Some(access) = take(&mut tokens, &["access_token", "accessToken", "access"])? else {
         return match refresh {
             Ok(None) => Ok(Stored::SignedOut),
@@ -467,6 +467,21 @@ mod tests {
     }
 
     #[test]
+    fn both_slots_filled_do_not_make_the_first_the_session() {
+        let read = |body: &str| lines(&answer(body.as_bytes()));
+        let (mut swapped, usual) = (read(sample!("slots_swapped.json")), read(sample!("p1_plus.json")));
+        swapped.reverse();
+        assert_eq!(swapped[..2], usual[1..3]);
+    }
+
+    #[test]
+    fn a_fraction_and_a_plan_of_tomorrow_cost_no_reading() {
+        for body in [sample!("used_percent_float.json"), sample!("plan_unknown.json")] {
+            assert!(lines(&answer(body.as_bytes())).len() > 2, "{body}");
+        }
+    }
+
+    #[test]
     fn a_session_files_limits_are_read_as_the_answers_are() {
         let rollout: Value = serde_json::from_str(sample!("rollout.json")).unwrap();
         let body = json!({"plan_type": rollout["plan_type"], "credits": rollout["credits"], "rate_limit": rollout});
@@ -506,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_of_the_token_endpoint_has_its_class() {
+    fn a_refresh_token_used_before_is_recognised_wherever_the_code_stands() {
         for (status, body, expected) in [
             (401, sample!("token_reused_nested.json"), Refusal::Terminal("refresh_token_reused")),
             (400, sample!("token_reused_nested.json"), Refusal::Terminal("refresh_token_reused")),
@@ -642,7 +657,7 @@ mod tests {
             (
                 json!({"anthropic": {"type": "oauth", "access": "FAKE-OTHER"}, "openai": {"type": "oauth",
                     "refresh": "FAKE", "access": "FAKE", "expires": 1_789_400_000_000_i64, "accountId": "acct"}}),
-                "identity \"\", tenant \"acct\", plan \"\", expires 1789400000, refresh true".to_owned(),
+                "identity \"\", tenant \"acct\", plan \"\", expires 1789400000, refresh false".to_owned(),
             ),
             (json!({}), "no login".to_owned()),
             (json!([]), "damage".to_owned()),

@@ -108,13 +108,13 @@ fn quota(body: &Value) -> UsageOutcome {
     let sku = text_of(&body["access_type_sku"]);
     let plan = if sku == Some("free_limited_copilot") { Some("free") } else { text_of(&body["copilot_plan"]) };
     if snapshots.is_empty() && counts.is_empty() {
-        let is_map = |name| body.get(name).is_some_and(|map: &Value| !map.is_null() && map != &json!({}));
-        return match sku.or(plan) {
-            _ if is_map("quota_snapshots") || is_map("limited_user_quotas") => {
-                garbage("it tells no quota that can be read")
-            }
-            Some(_) => UsageOutcome::NoPermission { said: "GitHub tells no quota for this seat" },
-            None => garbage("the answer is JSON, but names no quota"),
+        let is_filled = |name| body.get(name).is_some_and(|map: &Value| !map.is_null() && *map != json!({}));
+        return if is_filled("quota_snapshots") || is_filled("limited_user_quotas") {
+            garbage("the answer names quotas, but tells none of them")
+        } else if sku.or(plan).is_some() {
+            UsageOutcome::NoPermission { said: "GitHub tells no quota for this seat" }
+        } else {
+            garbage("the answer is JSON, but names no quota")
         };
     }
     let windows = distinct(counts.into_iter().chain(snapshots.into_iter().flat_map(|snapshot| snapshot.windows)));
@@ -149,17 +149,19 @@ impl Snapshot {
     fn read(id: &str, quota: &Value, resets_at: Option<Stamp>) -> Option<Self> {
         let name = field::printable(id)?;
         let unit = if quota["token_based_billing"] == true { "credits" } else { "requests" };
-        let limit = Decimal::read(&quota["entitlement"]);
-        // `remaining` is the same in whole numbers.
-        let left = Decimal::read(&quota["quota_remaining"]).or_else(|| Decimal::read(&quota["remaining"]));
-        let standing = standing(quota);
+        let (limit, left) = (Decimal::read(&quota["entitlement"]), Decimal::read(left(quota)));
         let used = limit.zip(left).and_then(|(limit, left)| limit.checked_sub(left));
         let derived = || used?.percent_of(limit?);
         let used_percent = field::used_of_left(&quota["percent_remaining"]).or_else(derived);
+        let standing = standing(quota);
+        if standing == Standing::Counted && limit.or(left).is_none() && used_percent.is_none() {
+            return None;
+        }
+
         let resets_at = field::timestamp(&quota["quota_reset_at"]).or(resets_at);
         let window = Window { resets_at, ..Window::named(name.clone(), label(&name)) };
         let window = match standing {
-            Standing::Counted => (limit.is_some() || left.is_some() || used_percent.is_some()).then(|| Window {
+            Standing::Counted => Some(Window {
                 used_percent,
                 used: used.map(|used| used.of(unit)),
                 limit: limit.map(|limit| limit.of(unit)),
@@ -171,11 +173,8 @@ impl Snapshot {
                 Decimal::read(&quota["credits_used"]).map(|used| Window { used: Some(used.of("credits")), ..window })
             }
         };
-        if standing == Standing::Counted && window.is_none() {
-            return None;
-        }
-        let is_over = field::number(&quota["overage_count"]).is_some_and(|count| count > 0.0);
-        let over = Decimal::read(&quota["overage_count"]).filter(|_| is_over).map(|over| Window {
+        let over = &quota["overage_count"];
+        let over = Decimal::read(over).filter(|_| field::number(over) > Some(0.0)).map(|over| Window {
             used: Some(over.of(unit)),
             resets_at,
             ..Window::named(format!("on_demand:{}", field::slug(&name)), format!("on demand ({})", label(&name)))
@@ -184,12 +183,17 @@ impl Snapshot {
     }
 }
 
+/// `remaining` is the same in whole numbers.
+fn left(quota: &Value) -> &Value {
+    quota.get("quota_remaining").unwrap_or(&quota["remaining"])
+}
+
 fn standing(quota: &Value) -> Standing {
-    let number = |name: &str| field::number(&quota[name]);
-    let is_nothing = number("entitlement") == Some(0.0) && number("remaining") == Some(0.0);
-    if quota["unlimited"] == true || number("entitlement").is_some_and(|limit| limit < 0.0) {
+    let limit = field::number(&quota["entitlement"]);
+    let is_nothing = limit == Some(0.0) && field::number(left(quota)) == Some(0.0);
+    if quota["unlimited"] == true || limit.is_some_and(|limit| limit < 0.0) {
         Standing::Unlimited
-    } else if is_nothing && number("percent_remaining") == Some(0.0) {
+    } else if is_nothing && field::number(&quota["percent_remaining"]) == Some(0.0) {
         Standing::NotInPlan
     } else if is_nothing {
         Standing::Untold
@@ -460,6 +464,18 @@ mod tests {
         for (name, body, expected) in SAMPLES {
             assert_eq!(lines(&answer(body.as_bytes())), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn fractions_are_read_and_what_is_left_is_not_shown_as_used() {
+        let body =
+            json!({"quota_snapshots": {"chat": {"entitlement": 200.0, "remaining": 184.4, "overage_count": 0.5}}});
+        let expected = [
+            "plan: -",
+            "chat [chat] 7.8%, 15.6 of 200 requests, 184.4 requests left",
+            "on demand (chat) [on_demand:chat] 0.5 requests used",
+        ];
+        assert_eq!(lines(&answer(body.to_string().as_bytes())), expected);
     }
 
     #[test]

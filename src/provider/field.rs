@@ -133,6 +133,11 @@ impl Decimal {
         Some(Self { units: left.units.checked_sub(right.units)?, places })
     }
 
+    /// Whether this is more than `other`.
+    pub fn is_more_than(self, other: Self) -> bool {
+        self.checked_sub(other).is_some_and(|rest| rest.units > 0)
+    }
+
     /// How many percent of `whole` this is; `None` unless `whole` is more than nothing.
     pub fn percent_of(self, whole: Self) -> Option<f64> {
         let places = self.places.max(whole.places);
@@ -285,6 +290,7 @@ mod tests {
         let amount = |minor, exponent| Decimal::from_minor(&json!(minor), &json!(exponent)).unwrap();
         assert_eq!(amount(5000, 2).checked_sub(amount(5003, 2)).unwrap().to_string(), "-0.03");
         assert_eq!(amount(1, 0).checked_sub(amount(1, 3)).unwrap().to_string(), "0.999");
+        assert!(amount(1, 0).is_more_than(amount(999, 3)) && !amount(1, 0).is_more_than(amount(100, 2)));
     }
 
     #[test]

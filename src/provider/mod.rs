@@ -9,6 +9,7 @@
 pub mod claude;
 pub mod codex;
 pub mod copilot;
+pub mod cursor;
 pub mod exchange;
 mod fault;
 pub mod field;
@@ -30,7 +31,7 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 3] = [&claude::Claude, &codex::Codex, &copilot::Copilot];
+pub static ALL: [&dyn Provider; 4] = [&claude::Claude, &codex::Codex, &copilot::Copilot, &cursor::Cursor];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -122,12 +122,13 @@ fn quietly(read: impl Fn() -> UsageOutcome, what: impl Fn() -> String) -> UsageO
 fn pointers_of(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
-    match value {
-        Value::Object(object) => {
-            object.iter().for_each(|(k, v)| pointers_of(v, &format!("{at}/{}", escaped(k)), found))
-        }
-        Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| pointers_of(v, &format!("{at}/{i}"), found)),
-        _ => {}
+    let parts: Vec<(String, &Value)> = match value {
+        Value::Object(object) => object.iter().map(|(key, part)| (escaped(key), part)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(at, part)| (at.to_string(), part)).collect(),
+        _ => Vec::new(),
+    };
+    for (step, part) in parts {
+        pointers_of(part, &format!("{at}/{step}"), found);
     }
 }
 

@@ -51,6 +51,11 @@ pub fn seconds(value: &Value) -> Option<Duration> {
     (!length.is_zero() && length <= CENTURY).then_some(length)
 }
 
+/// The elements of an array; of anything else none.
+pub fn elements(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
 /// A name fit for a label or a key: trimmed, without control characters, at most 64 characters, not empty.
 ///
 /// Names end in terminals and log lines, and a vendor's text must not be able to move the cursor there.
@@ -121,6 +126,11 @@ impl Decimal {
         Self::from_minor(value, &Value::from(0))
     }
 
+    /// Whether this is more than nothing.
+    pub fn is_positive(self) -> bool {
+        self.units > 0
+    }
+
     /// This much of `unit`.
     pub fn of(self, unit: &str) -> Amount {
         Amount { amount: self.to_string(), unit: unit.to_owned() }
@@ -136,6 +146,15 @@ impl Decimal {
     /// Whether this is more than `other`.
     pub fn is_more_than(self, other: Self) -> bool {
         self.checked_sub(other).is_some_and(|rest| rest.units > 0)
+    }
+
+    /// The same number without zeros at its end, but with at least `places` decimal places: 2.00 for 2.00000000.
+    pub fn trimmed(self, places: u32) -> Self {
+        let mut trimmed = self;
+        while trimmed.places > places && trimmed.units % 10 == 0 {
+            trimmed = Self { units: trimmed.units / 10, places: trimmed.places - 1 };
+        }
+        trimmed
     }
 
     /// How many percent of `whole` this is; `None` unless `whole` is more than nothing.
@@ -291,6 +310,16 @@ mod tests {
         assert_eq!(amount(5000, 2).checked_sub(amount(5003, 2)).unwrap().to_string(), "-0.03");
         assert_eq!(amount(1, 0).checked_sub(amount(1, 3)).unwrap().to_string(), "0.999");
         assert!(amount(1, 0).is_more_than(amount(999, 3)) && !amount(1, 0).is_more_than(amount(100, 2)));
+    }
+
+    #[test]
+    fn trimming_takes_zeros_behind_the_wanted_places_and_nothing_else() {
+        for (units, exponent, expected) in
+            [(200_000_000, 8, "2.00"), (5_050_500, 6, "5.0505"), (0, 8, "0.00"), (7, 0, "7")]
+        {
+            let amount = Decimal::from_minor(&json!(units), &json!(exponent)).unwrap();
+            assert_eq!(amount.trimmed(2).to_string(), expected);
+        }
     }
 
     #[test]

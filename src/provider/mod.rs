@@ -7,14 +7,17 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claude;
+mod code_assist;
 pub mod codex;
 pub mod copilot;
 pub mod cursor;
 pub mod exchange;
 mod fault;
 pub mod field;
+pub mod gemini;
 mod grant;
 pub mod jwt;
+mod period;
 #[cfg(test)]
 mod sample;
 pub mod store;
@@ -31,7 +34,8 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 4] = [&claude::Claude, &codex::Codex, &copilot::Copilot, &cursor::Cursor];
+pub static ALL: [&dyn Provider; 5] =
+    [&claude::Claude, &codex::Codex, &copilot::Copilot, &gemini::Gemini, &cursor::Cursor];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@ pub mod field;
 pub mod gemini;
 mod grant;
 pub mod jwt;
+pub mod kimi;
 mod period;
 #[cfg(test)]
 mod sample;
@@ -34,8 +35,8 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 5] =
-    [&claude::Claude, &codex::Codex, &copilot::Copilot, &gemini::Gemini, &cursor::Cursor];
+pub static ALL: [&dyn Provider; 6] =
+    [&claude::Claude, &codex::Codex, &copilot::Copilot, &gemini::Gemini, &kimi::Kimi, &cursor::Cursor];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

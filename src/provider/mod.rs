@@ -16,6 +16,7 @@ mod fault;
 pub mod field;
 pub mod gemini;
 mod grant;
+pub mod grok;
 pub mod jwt;
 pub mod kimi;
 mod period;
@@ -35,8 +36,8 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 6] =
-    [&claude::Claude, &codex::Codex, &copilot::Copilot, &gemini::Gemini, &kimi::Kimi, &cursor::Cursor];
+pub static ALL: [&dyn Provider; 7] =
+    [&claude::Claude, &codex::Codex, &copilot::Copilot, &gemini::Gemini, &kimi::Kimi, &cursor::Cursor, &grok::Grok];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

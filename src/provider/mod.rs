@@ -6,6 +6,7 @@
 //! existing tool at least once.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod antigravity;
 pub mod claude;
 mod code_assist;
 pub mod codex;
@@ -36,8 +37,16 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 7] =
-    [&claude::Claude, &codex::Codex, &copilot::Copilot, &gemini::Gemini, &kimi::Kimi, &cursor::Cursor, &grok::Grok];
+pub static ALL: [&dyn Provider; 8] = [
+    &claude::Claude,
+    &codex::Codex,
+    &copilot::Copilot,
+    &gemini::Gemini,
+    &kimi::Kimi,
+    &cursor::Cursor,
+    &grok::Grok,
+    &antigravity::Antigravity,
+];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Reply;
+use super::{Reply, field};
 use crate::model::{Failure, Refusal, UsageOutcome};
 use crate::policy::retry_after;
 use crate::policy::time::Stamp;
+
+/// What is said of a login that no refresh revives.
+const ENDED: &str = "the login was revoked or deactivated";
 
 /// What an answer of the usage endpoint other than a success means.
 pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
@@ -20,8 +23,9 @@ pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
     let demand = demand(reply, received);
     let failure = match (status, &fault) {
         (429, _) => return UsageOutcome::Limited { demand },
-        _ if is_challenge(reply) || (fault.is_none() && shows_challenge(reply)) => Failure::Challenge,
+        _ if is_challenge(reply, fault.as_ref()) || (fault.is_none() && shows_challenge(reply)) => Failure::Challenge,
         (401 | 403, Some(fault)) => return fault.of_token(status),
+        (402, Some(fault)) if fault.ends_login() => return UsageOutcome::Rejected { permanent: true, said: ENDED },
         (400 | 401 | 403, None) => Failure::Challenge,
         (402, _) => return UsageOutcome::NoPermission { said: "payment is required" },
         (300..=399 | 404 | 405 | 410, _) => Failure::Gone(status),
@@ -40,7 +44,7 @@ pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
 pub(super) fn refresh(reply: &Reply, received: Stamp) -> Refusal {
     let status = reply.status;
     let fault = Fault::read(reply);
-    if is_challenge(reply) && status != 429 {
+    if is_challenge(reply, fault.as_ref()) && status != 429 {
         return Refusal::Challenge;
     }
     if let Some(refusal) = fault.as_ref().and_then(|fault| fault.of_grant(status)) {
@@ -59,12 +63,22 @@ pub(super) fn refresh(reply: &Reply, received: Stamp) -> Refusal {
 }
 
 fn demand(reply: &Reply, received: Stamp) -> Option<Duration> {
-    retry_after::parse(reply.header("retry-after"), reply.header("date"), received)
+    let refilled = refilled_at(reply);
+    let wait = |header| retry_after::parse(header, reply.header("date"), received);
+    wait(reply.header("retry-after")).or_else(|| wait(refilled.as_deref()))
 }
 
-/// Cloudflare marks its own pages so.
-fn is_challenge(reply: &Reply) -> bool {
+/// When an empty budget is filled again, as an HTTP date: GitHub tells it so where it sends no `Retry-After`.
+fn refilled_at(reply: &Reply) -> Option<String> {
+    let at = field::timestamp(&Value::from(reply.header("x-ratelimit-reset")?))?;
+    let is_empty = reply.header("x-ratelimit-remaining").is_some_and(|left| left.trim() == "0");
+    (is_empty && at > Stamp::UNIX_EPOCH).then(|| httpdate::fmt_http_date(at.into()))
+}
+
+/// Cloudflare marks its own pages with a header; the vendor's API passes it on as a code.
+fn is_challenge(reply: &Reply, fault: Option<&Fault>) -> bool {
     reply.header("cf-mitigated").is_some_and(|value| value.trim().eq_ignore_ascii_case("challenge"))
+        || fault.is_some_and(|fault| fault.has("cloudflare_challenge"))
 }
 
 /// Whether a page that is not JSON reads like an edge's own.
@@ -129,7 +143,7 @@ impl Fault {
             return UsageOutcome::NoPermission { said: "the organisation does not allow OAuth" };
         }
         if self.ends_login() || (status == 403 && self.says("revoked")) {
-            return UsageOutcome::Rejected { permanent: true, said: "the login was revoked or deactivated" };
+            return UsageOutcome::Rejected { permanent: true, said: ENDED };
         }
         if self.says("scope requirement") {
             return UsageOutcome::NoPermission { said: "the token lacks the scope for usage (user:profile)" };
@@ -160,7 +174,9 @@ impl Fault {
             "invalid_scope",
         ];
         let spent: &[&str] = match status {
-            400 | 401 => &["invalid_grant"],
+            400 => &["invalid_grant"],
+            // Here it is the refresh token that expired (9router#1821); at the usage endpoint it is the access token.
+            401 => &["invalid_grant", "token_expired"],
             // The loser of a race for one refresh token was told so (claude-code#27933).
             404 => &["not_found_error"],
             402..=499 if status != 408 => &[],
@@ -241,7 +257,10 @@ mod tests {
             (403, "error code: 1010", "challenge"),
             (400, PAGE, "challenge"),
             (400, SERVER, "refused"),
-            (402, r#"{"detail":{"code":"deactivated_workspace"}}"#, "no permission"),
+            (402, r#"{"detail":{"code":"deactivated_workspace"}}"#, "revoked"),
+            (402, r#"{"detail":{"code":"payment_required"}}"#, "no permission"),
+            (403, r#"{"error":"cloudflare_challenge"}"#, "challenge"),
+            (503, r#"{"error":"cloudflare_challenge"}"#, "challenge"),
             (429, LIMITED, "limited"),
             (429, PAGE, "limited"),
             (404, NOT_FOUND, "gone"),
@@ -280,10 +299,14 @@ mod tests {
         let dated = [("date", "Sun, 22 Nov 2026 12:00:00 GMT"), ("retry-after", "Sun, 22 Nov 2026 12:16:30 GMT")];
         let (minute, long) = (Some(Duration::from_mins(1)), Some(Duration::from_secs(990)));
         let limited = |demand| UsageOutcome::Limited { demand };
+        let budget = |left| [("x-ratelimit-remaining", left), ("x-ratelimit-reset", "1795349790"), dated[0]];
         for (headers, demand) in [
             (&[("retry-after", "60")][..], minute),
             (&dated[..], long),
             (&[("retry-after", "0")][..], None),
+            (&budget("0")[..], long),
+            (&budget("1")[..], None),
+            (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1960-01-01")][..], None),
             (&[][..], None),
         ] {
             let received = Stamp::UNIX_EPOCH;
@@ -314,6 +337,9 @@ mod tests {
         for (status, body, expected) in [
             (400, invalid_grant, "invalid_grant"),
             (401, invalid_grant, "invalid_grant"),
+            (401, r#"{"error":{"code":"token_expired"}}"#, "token_expired"),
+            (400, r#"{"error":{"code":"token_expired"}}"#, "unknown"),
+            (403, r#"{"error":"cloudflare_challenge"}"#, "challenge"),
             (400, r#"{"error":{"type":"invalid_grant"}}"#, "invalid_grant"),
             (400, nested, "invalid_grant"),
             (400, in_words, "misconfigured"),

@@ -39,11 +39,21 @@ fn from_epoch(epoch: f64) -> Option<Timestamp> {
     (millis > 0.0).then(|| Timestamp::from_millisecond(millis.round() as i64).ok())?
 }
 
+/// Percent used, where a vendor tells the percent left: 61.47 left are 38.53 used, without a float's noise.
+pub fn used_of_left(left: &Value) -> Option<f64> {
+    Decimal::read(&Value::from(100))?.checked_sub(Decimal::read(left)?)?.to_string().parse().ok()
+}
+
 /// A length of time in seconds, fractions kept: more than nothing, at most a hundred years.
 pub fn seconds(value: &Value) -> Option<Duration> {
     const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
     let length = Duration::try_from_secs_f64(number(value)?).ok()?;
     (!length.is_zero() && length <= CENTURY).then_some(length)
+}
+
+/// The elements of an array; of anything else none.
+pub fn elements(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 /// A name fit for a label or a key: trimmed, without control characters, at most 64 characters, not empty.
@@ -116,6 +126,11 @@ impl Decimal {
         Self::from_minor(value, &Value::from(0))
     }
 
+    /// Whether this is more than nothing.
+    pub fn is_positive(self) -> bool {
+        self.units > 0
+    }
+
     /// This much of `unit`.
     pub fn of(self, unit: &str) -> Amount {
         Amount { amount: self.to_string(), unit: unit.to_owned() }
@@ -126,6 +141,27 @@ impl Decimal {
         let places = self.places.max(other.places);
         let (left, right) = (self.widened(places - self.places)?, other.widened(places - other.places)?);
         Some(Self { units: left.units.checked_sub(right.units)?, places })
+    }
+
+    /// Whether this is more than `other`.
+    pub fn is_more_than(self, other: Self) -> bool {
+        self.checked_sub(other).is_some_and(|rest| rest.units > 0)
+    }
+
+    /// The same number without zeros at its end, but with at least `places` decimal places: 2.00 for 2.00000000.
+    pub fn trimmed(self, places: u32) -> Self {
+        let mut trimmed = self;
+        while trimmed.places > places && trimmed.units % 10 == 0 {
+            trimmed = Self { units: trimmed.units / 10, places: trimmed.places - 1 };
+        }
+        trimmed
+    }
+
+    /// How many percent of `whole` this is; `None` unless `whole` is more than nothing.
+    pub fn percent_of(self, whole: Self) -> Option<f64> {
+        let places = self.places.max(whole.places);
+        let (part, whole) = (self.widened(places - self.places)?, whole.widened(places - whole.places)?);
+        (whole.units > 0).then_some(part.units.checked_mul(100)? as f64 / whole.units as f64)
     }
 
     /// The same number with `more` decimal places.
@@ -273,15 +309,51 @@ mod tests {
         let amount = |minor, exponent| Decimal::from_minor(&json!(minor), &json!(exponent)).unwrap();
         assert_eq!(amount(5000, 2).checked_sub(amount(5003, 2)).unwrap().to_string(), "-0.03");
         assert_eq!(amount(1, 0).checked_sub(amount(1, 3)).unwrap().to_string(), "0.999");
+        assert!(amount(1, 0).is_more_than(amount(999, 3)) && !amount(1, 0).is_more_than(amount(100, 2)));
+    }
+
+    #[test]
+    fn trimming_takes_zeros_behind_the_wanted_places_and_nothing_else() {
+        for (units, exponent, expected) in
+            [(200_000_000, 8, "2.00"), (5_050_500, 6, "5.0505"), (0, 8, "0.00"), (7, 0, "7")]
+        {
+            let amount = Decimal::from_minor(&json!(units), &json!(exponent)).unwrap();
+            assert_eq!(amount.trimmed(2).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn shares_are_rounded_once() {
+        for (left, used) in [
+            (json!(61.47), Some(38.53)),
+            (json!("87.76"), Some(12.24)),
+            (json!(-0.7), Some(100.7)),
+            (json!(100), Some(0.0)),
+            (json!(1e300), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(used_of_left(&left), used, "{left}");
+        }
+        for (part, whole, percent) in [
+            (json!("184.4"), json!(300), Some(184.4 / 3.0)),
+            (json!(6120), json!(15000), Some(40.8)),
+            (json!(0), json!(1), Some(0.0)),
+            (json!(-3), json!(200), Some(-1.5)),
+            (json!(3), json!(0), None),
+            (json!(3), json!(-1), None),
+        ] {
+            let read = |value| Decimal::read(value).unwrap();
+            assert_eq!(read(&part).percent_of(read(&whole)), percent, "{part} of {whole}");
+        }
     }
 
     proptest! {
         #[test]
         fn no_text_makes_a_reader_panic(text in "\\PC{0,40}|[-+0-9.eE]{0,40}", exponent in any::<i64>()) {
             let value = json!(text);
-            let _ = (number(&value), timestamp(&value), seconds(&value), name(&value));
+            let _ = (number(&value), timestamp(&value), seconds(&value), name(&value), used_of_left(&value));
             if let Some(amount) = Decimal::from_minor(&value, &json!(exponent.rem_euclid(19))) {
-                let _ = (amount.to_string(), amount.checked_sub(amount));
+                let _ = (amount.to_string(), amount.checked_sub(amount), amount.percent_of(amount));
             }
         }
     }

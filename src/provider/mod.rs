@@ -6,12 +6,23 @@
 //! existing tool at least once.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod antigravity;
 pub mod claude;
+mod code_assist;
+pub mod codex;
+pub mod copilot;
+pub mod cursor;
 pub mod exchange;
 mod fault;
 pub mod field;
+pub mod gemini;
 mod grant;
+pub mod grok;
 pub mod jwt;
+pub mod kimi;
+mod period;
+#[cfg(test)]
+mod sample;
 pub mod store;
 
 use std::time::Duration;
@@ -21,12 +32,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::store::{Store, Stored};
-use crate::model::{ProviderId, Refusal, UsageOutcome};
+use crate::model::{ProviderId, Refusal, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 1] = [&claude::Claude];
+pub static ALL: [&dyn Provider; 8] = [
+    &claude::Claude,
+    &codex::Codex,
+    &copilot::Copilot,
+    &gemini::Gemini,
+    &kimi::Kimi,
+    &cursor::Cursor,
+    &grok::Grok,
+    &antigravity::Antigravity,
+];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +257,21 @@ pub fn named(name: &str) -> Option<&'static dyn Provider> {
     ALL.into_iter().find(|provider| provider.id().as_str() == name)
 }
 
+/// Every limit once: of two reports of one limit the first that has a percentage is kept. More windows than any plan
+/// has are dropped.
+fn distinct(reports: impl Iterator<Item = Window>) -> Vec<Window> {
+    const MOST: usize = 100;
+    let mut windows: Vec<Window> = Vec::new();
+    for report in reports {
+        match windows.iter().position(|known| known.id == report.id) {
+            None if windows.len() < MOST => windows.push(report),
+            Some(at) if windows[at].used_percent.is_none() && report.used_percent.is_some() => windows[at] = report,
+            _ => {}
+        }
+    }
+    windows
+}
+
 /// Whether the host of this URL is this machine (`127.0.0.0/8`, `[::1]`, `localhost`): such a URL may be plain http,
 /// has no floor and never goes through a proxy.
 pub fn is_loopback(url: &str) -> bool {
@@ -270,6 +305,15 @@ mod tests {
         {
             assert!(!is_loopback(url), "{url}");
         }
+    }
+
+    #[test]
+    fn a_limit_is_kept_once_and_more_than_any_plan_has_are_not_kept() {
+        let report = |id: &str, used_percent| Window { used_percent, ..Window::named(id, id) };
+        let reports = [report("a", None), report("b", Some(1.0)), report("a", Some(2.0)), report("b", Some(3.0))];
+        let kept: Vec<_> = distinct(reports.into_iter()).into_iter().map(|w| (w.id, w.used_percent)).collect();
+        assert_eq!(kept, [("a".to_owned(), Some(2.0)), ("b".to_owned(), Some(1.0))]);
+        assert_eq!(distinct((0..5000).map(|n| report(&n.to_string(), None))).len(), 100);
     }
 
     #[test]

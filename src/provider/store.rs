@@ -125,7 +125,7 @@ pub struct StoredLogin {
 }
 
 impl StoredLogin {
-    /// A bare key: nothing is known of it but itself.
+    /// A bare key or token: nothing is known of it but itself.
     pub fn key(key: SecretString) -> Self {
         Self {
             access: key,
@@ -137,6 +137,23 @@ impl StoredLogin {
             identity: None,
             tenant: None,
         }
+    }
+
+    /// Takes the tokens of a login out of an object; `None` when its client emptied them. Nothing else of it is read.
+    ///
+    /// # Errors
+    /// The clause for an access token that cannot be one, or that is missing beside a refresh token.
+    pub fn take(object: &mut Map<String, Value>, access: &str, refresh: &str) -> Result<Option<Self>, &'static str> {
+        let refresh = take_token(object, refresh);
+        let Some(access) = take_token(object, access)? else {
+            return match refresh {
+                Ok(None) => Ok(None),
+                _ => Err("holds a refresh token but no access token; log in again"),
+            };
+        };
+        // A refresh token that cannot be one costs the refresh, not the polls.
+        let refresh = refresh.unwrap_or_default().map(Into::into);
+        Ok(Some(Self { refresh, ..Self::key(access.into()) }))
     }
 }
 

@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use crate::model::RefreshMode;
-use crate::provider::store::{
-    Form, Layout, Place, Root, Store, Stored, StoredLogin, Unit, moment, scopes, take_token, text,
-};
+use crate::provider::store::{Form, Layout, Place, Root, Store, Stored, StoredLogin, Unit, moment, scopes, text};
 
 /// The object that holds the login, among MCP tokens and keys that do not exist yet.
 const LOGIN: &str = "claudeAiOauth";
@@ -40,23 +38,15 @@ pub(super) fn read(content: Value) -> Result<Stored, &'static str> {
         None | Some(Value::Null) => return Ok(Stored::NoLogin),
         Some(_) => return Err("holds something else where the login should be; log in again"),
     };
-    let refresh = take_token(&mut login, "refreshToken");
-    let Some(access) = take_token(&mut login, "accessToken")? else {
-        return match refresh {
-            Ok(None) => Ok(Stored::SignedOut),
-            _ => Err("holds a refresh token but no access token; log in again"),
-        };
+    let Some(tokens) = StoredLogin::take(&mut login, "accessToken", "refreshToken")? else {
+        return Ok(Stored::SignedOut);
     };
     Ok(Stored::Login(StoredLogin {
-        access: access.into(),
-        // A refresh token that cannot be one costs the refresh, not the polls.
-        refresh: refresh.unwrap_or_default().map(Into::into),
         expires_at: moment(&login, "expiresAt"),
         login_ends_at: moment(&login, "refreshTokenExpiresAt"),
         scopes: scopes(login.get("scopes")),
         plan: plan(text(&login, "subscriptionType"), text(&login, "rateLimitTier")),
-        identity: None,
-        tenant: None,
+        ..tokens
     }))
 }
 

@@ -9,8 +9,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::model::{Amount, Failure, UsageOutcome, Window, WindowStatus};
-use crate::provider::Reply;
 use crate::provider::field::{self, Decimal};
+use crate::provider::{Reply, distinct};
 
 const SESSION: &str = "five_hour";
 const WEEKLY: &str = "seven_day";
@@ -18,9 +18,6 @@ const EXTRA_SPEND: &str = "extra_spend";
 
 /// These mark an answer of the usage endpoint, even if all of them are null.
 const KNOWN_KEYS: [&str; 5] = [SESSION, WEEKLY, "limits", "spend", "extra_usage"];
-
-/// More reports than any plan has; what lies beyond is dropped.
-const MOST_REPORTS: usize = 100;
 
 /// What a success of the usage endpoint says.
 pub(super) fn read(reply: &Reply) -> UsageOutcome {
@@ -43,14 +40,7 @@ pub fn windows(body: &Value) -> Option<Vec<Window>> {
     let blocks = members.iter().filter_map(|(key, block)| from_block(key, block));
     let rows = body["limits"].as_array().into_iter().flatten().filter_map(from_row);
 
-    let mut windows: Vec<Window> = Vec::new();
-    for report in blocks.chain(rows).take(MOST_REPORTS).chain(extra_spend(body)) {
-        match windows.iter_mut().find(|known| known.id == report.id) {
-            None => windows.push(report),
-            Some(known) if known.used_percent.is_none() && report.used_percent.is_some() => *known = report,
-            Some(_) => {}
-        }
-    }
+    let mut windows = distinct(blocks.chain(rows).chain(extra_spend(body)));
     let session = match windows.iter().position(|window| window.id == SESSION) {
         Some(at) => Some(windows.remove(at)),
         None => idle_session(members, &windows),
@@ -425,12 +415,6 @@ mod tests {
                 assert!(matches!(outcome, UsageOutcome::Failed { .. }), "{name} cut at {end}");
             }
         }
-    }
-
-    #[test]
-    fn more_reports_than_any_plan_has_are_not_kept() {
-        let blocks: Map<String, Value> = (0..5000).map(|n| (format!("k{n}"), json!({"utilization": n}))).collect();
-        assert_eq!(windows(&Value::Object(blocks)).unwrap().len(), MOST_REPORTS);
     }
 
     /// The JSON pointers of a value and of everything in it.

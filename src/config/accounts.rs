@@ -86,7 +86,7 @@ fn account<'d>(
     let interval = duration("polls would follow each other without a pause");
     let interval = table.optional(r#"interval = "10m""#, interval).unwrap_or(poll.interval);
     let sources = table.line(r#"sources = ["local", "api"]"#, words(&SOURCES));
-    let endpoints = endpoints(table, provider);
+    let endpoints = endpoints(table, provider, credentials.as_ref());
 
     if let Some(file) = credentials.as_ref().and_then(Whereabouts::file).map(lexical) {
         own_grant_lies_apart(table, owner, &file, paths);
@@ -109,13 +109,17 @@ fn account<'d>(
 }
 
 /// Where requests go, and as whom: what the table says, for the rest the provider's own.
-fn endpoints(table: &mut Table<'_, '_>, provider: Option<ProviderId>) -> Option<Endpoints> {
+fn endpoints(
+    table: &mut Table<'_, '_>,
+    provider: Option<ProviderId>,
+    credentials: Option<&Whereabouts>,
+) -> Option<Endpoints> {
     let user_agent = table.optional(r#"user-agent = "quotad/1.0""#, text);
     let usage_url = table.optional(r#"usage-url = "https://api.example.com/usage""#, endpoint);
     let token_url = table.optional(r#"token-url = "https://api.example.com/token""#, endpoint);
     let client_id = table.optional(r#"client-id = "00000000-0000-0000-0000-000000000000""#, text);
     let token_encoding = table.optional(r#"token-encoding = "json""#, word(&ENCODINGS));
-    let own = provider::of(provider?).endpoints();
+    let own = provider::of(provider?).endpoints_for(credentials?);
     Some(Endpoints {
         usage_url: usage_url.unwrap_or(own.usage_url),
         token_url: token_url.unwrap_or(own.token_url),

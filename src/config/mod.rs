@@ -160,7 +160,7 @@ pub struct Account {
 impl Account {
     /// The account of a credential file that was found rather than listed: nothing is ever written or refreshed.
     pub fn discovered(name: AccountName, provider: ProviderId, credentials: Whereabouts, poll: &Poll) -> Self {
-        let endpoints = provider::of(provider).endpoints();
+        let endpoints = provider::of(provider).endpoints_for(&credentials);
         Self {
             name,
             provider,

@@ -13,6 +13,41 @@ use crate::model::{Failure, Refusal, UsageOutcome};
 use crate::policy::retry_after;
 use crate::policy::time::Stamp;
 
+/// The JSON of a success of the usage endpoint.
+///
+/// # Errors
+/// What the answer means where it is none.
+pub(super) fn success(reply: &Reply, received: Stamp) -> Result<Value, UsageOutcome> {
+    match reply.status {
+        200..=299 => serde_json::from_slice(&reply.body).map_err(|_| garbage("the answer is not JSON")),
+        _ => Err(usage(reply, received)),
+    }
+}
+
+/// A success that is not what the usage endpoint answers.
+pub(super) fn garbage(how: &'static str) -> UsageOutcome {
+    UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None }
+}
+
+/// What an error inside a success means, if its code is one that HTTP has too.
+pub(super) fn inside(reply: &Reply, code: Option<f64>, received: Stamp) -> UsageOutcome {
+    match code {
+        Some(code) if code.fract() == 0.0 && (400.0..600.0).contains(&code) => {
+            usage(&Reply { status: code as u16, ..reply.clone() }, received)
+        }
+        _ => garbage("the answer is an error with a code that is not known"),
+    }
+}
+
+/// As [`usage`], of a vendor that refuses keys in bare words: a body that is no page is a verdict too.
+pub(super) fn bare(reply: &Reply, received: Stamp) -> UsageOutcome {
+    let is_verdict = matches!(reply.status, 401 | 403) && Fault::read(reply).is_none();
+    if is_verdict && !is_challenge(reply) && !is_html(reply) && !shows_challenge(reply) {
+        return Fault { codes: Vec::new(), messages: String::new() }.of_token(reply.status);
+    }
+    usage(reply, received)
+}
+
 /// What an answer of the usage endpoint other than a success means.
 pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
     let status = reply.status;

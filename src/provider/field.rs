@@ -116,6 +116,19 @@ impl Decimal {
         Self::from_minor(value, &Value::from(0))
     }
 
+    /// So many dollars: a number, or text such as `"$24.00"`.
+    pub fn dollars(value: &Value) -> Option<Self> {
+        let bare = value.as_str().and_then(|text| text.trim().strip_prefix('$'));
+        bare.map_or_else(|| Self::read(value), |text| Self::parse(text, 0))
+    }
+
+    /// This as percent of `whole`; `None` where the whole is nothing.
+    pub fn percent_of(self, whole: Self) -> Option<f64> {
+        let places = self.places.max(whole.places);
+        let (part, whole) = (self.widened(places - self.places)?, whole.widened(places - whole.places)?);
+        (whole.units > 0).then(|| part.units as f64 * 100.0 / whole.units as f64)
+    }
+
     /// This much of `unit`.
     pub fn of(self, unit: &str) -> Amount {
         Amount { amount: self.to_string(), unit: unit.to_owned() }
@@ -275,13 +288,44 @@ mod tests {
         assert_eq!(amount(1, 0).checked_sub(amount(1, 3)).unwrap().to_string(), "0.999");
     }
 
+    #[test]
+    fn dollars_are_read_with_and_without_their_sign() {
+        for (value, expected) in [
+            (json!("$21.84"), Some("21.84")),
+            (json!(" $0.50 "), Some("0.5")),
+            (json!("$-3"), Some("-3")),
+            (json!("21.84"), Some("21.84")),
+            (json!(12.5), Some("12.5")),
+            (json!("€21.84"), None),
+            (json!("$"), None),
+            (json!("$$1"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(Decimal::dollars(&value).map(|amount| amount.to_string()).as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_rounded_once_and_there_is_none_of_nothing() {
+        let read = |value| Decimal::read(&value).unwrap();
+        for (part, whole, expected) in [
+            (json!(9455), json!(10000), Some(94.55)),
+            (json!(12.5), json!(135), Some(12.5 * 100.0 / 135.0)),
+            (json!("-0.5"), json!("0.25"), Some(-200.0)),
+            (json!(5), json!(0), None),
+            (json!(5), json!(-1), None),
+        ] {
+            assert_eq!(read(part.clone()).percent_of(read(whole.clone())), expected, "{part} of {whole}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_a_reader_panic(text in "\\PC{0,40}|[-+0-9.eE]{0,40}", exponent in any::<i64>()) {
             let value = json!(text);
             let _ = (number(&value), timestamp(&value), seconds(&value), name(&value));
             if let Some(amount) = Decimal::from_minor(&value, &json!(exponent.rem_euclid(19))) {
-                let _ = (amount.to_string(), amount.checked_sub(amount));
+                let _ = (amount.to_string(), amount.checked_sub(amount), amount.percent_of(amount));
             }
         }
     }

@@ -12,8 +12,12 @@ mod fault;
 pub mod field;
 mod grant;
 pub mod jwt;
+mod period;
+#[cfg(test)]
+mod sample;
 pub mod store;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -21,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::store::{Store, Stored};
-use crate::model::{ProviderId, Refusal, UsageOutcome};
+use crate::model::{ProviderId, Refusal, UsageOutcome, Whereabouts};
 use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
@@ -55,7 +59,7 @@ pub enum SecretPlace {
     /// Another header, or another word before the token: `Authorization: token gho_…`, a cookie.
     Header {
         /// Lower case.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// What stands right before the token; may be empty.
         prefix: String,
     },
@@ -83,6 +87,14 @@ pub struct Request {
     pub body: Option<String>,
     /// Where `transport` puts the secret.
     pub secret: SecretPlace,
+}
+
+impl Request {
+    /// Asks `url` for JSON, with the access token as a bearer and under the name that `endpoints` says.
+    pub fn get(url: String, endpoints: &Endpoints) -> Self {
+        let headers = vec![("accept", "application/json".to_owned()), ("user-agent", endpoints.user_agent.clone())];
+        Self { method: Method::Get, url, headers, body: None, secret: SecretPlace::Bearer }
+    }
 }
 
 /// One whole answer, as far as a vendor's parser needs it. Its `Debug` leaves out headers and body: a token answer
@@ -140,6 +152,19 @@ pub struct Endpoints {
     pub user_agent: String,
 }
 
+impl Endpoints {
+    /// Those of a vendor of keys, which has a usage endpoint and nothing to refresh.
+    pub fn keyed(usage_url: &str) -> Self {
+        Self {
+            usage_url: usage_url.to_owned(),
+            token_url: String::new(),
+            client_id: String::new(),
+            token_encoding: TokenEncoding::Json,
+            user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
 /// One poll as far as it has come. Most vendors need one request; some first ask which project the login belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct Poll<'a> {
@@ -158,6 +183,8 @@ pub struct Poll<'a> {
 pub enum Next {
     /// Send this; its answer joins [`Poll::replies`]. A vendor sends at most four in one poll.
     Send(Request),
+    /// Send this for what it may add. Where no whole answer comes, the poll is over all the same, with this outcome.
+    Also(Request, UsageOutcome),
     /// The poll is over.
     Over(UsageOutcome),
 }
@@ -174,6 +201,13 @@ pub trait Provider: Sync {
 
     /// The public endpoints and client id.
     fn endpoints(&self) -> Endpoints;
+
+    /// Those for the login that lies at `at`: a vendor with a host in each region tells by the place where a key
+    /// belongs, because a key must never reach the host of another region.
+    fn endpoints_for(&self, at: &Whereabouts) -> Endpoints {
+        let _ = at;
+        self.endpoints()
+    }
 
     /// Where the vendor's own client keeps the login, and who may refresh it how.
     fn store(&self) -> &'static Store;
@@ -193,7 +227,10 @@ pub trait Provider: Sync {
     fn read_login(&self, content: Value) -> Result<Stored, &'static str>;
 
     /// The request that asks for usage. `tenant` as in [`Poll::tenant`].
-    fn usage_request(&self, endpoints: &Endpoints, tenant: Option<&str>) -> Request;
+    fn usage_request(&self, endpoints: &Endpoints, tenant: Option<&str>) -> Request {
+        let _ = tenant;
+        Request::get(endpoints.usage_url.clone(), endpoints)
+    }
 
     /// What its answer means. `received` is when it arrived, for `Retry-After` dates without a `Date`.
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome;

@@ -27,6 +27,14 @@ pub struct Store {
     pub because: &'static str,
 }
 
+impl Store {
+    /// The store of a vendor of keys: text, or a member of a JSON file. There is nothing to refresh in it.
+    pub const fn of_keys(places: &'static [Place], variables: &'static [&'static str]) -> Self {
+        let because = "a key has nothing to refresh";
+        Self { places, variables, form: Form::Text, layout: None, vendors_modes: &[], because }
+    }
+}
+
 /// One place a login may lie: `<root>/<dir>/<file>`.
 #[derive(Debug)]
 pub struct Place {
@@ -139,6 +147,9 @@ impl StoredLogin {
         }
     }
 }
+
+/// What tools call a key in a JSON file of their own.
+pub const KEY_MEMBERS: &[&str] = &["apiKey", "api_key", "key", "token"];
 
 /// A store that holds one API key: text, or the first of `members` in a JSON object. An empty one is no key.
 ///

@@ -16,6 +16,7 @@ mod period;
 #[cfg(test)]
 mod sample;
 pub mod store;
+pub mod zai;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 1] = [&claude::Claude];
+pub static ALL: [&dyn Provider; 2] = [&claude::Claude, &zai::Zai];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

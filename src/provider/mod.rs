@@ -12,6 +12,7 @@ mod fault;
 pub mod field;
 mod grant;
 pub mod jwt;
+pub mod minimax;
 pub mod openrouter;
 mod period;
 #[cfg(test)]
@@ -32,7 +33,7 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 3] = [&claude::Claude, &zai::Zai, &openrouter::OpenRouter];
+pub static ALL: [&dyn Provider; 4] = [&claude::Claude, &zai::Zai, &openrouter::OpenRouter, &minimax::MiniMax];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ mod period;
 #[cfg(test)]
 mod sample;
 pub mod store;
+pub mod synthetic;
 pub mod zai;
 
 use std::borrow::Cow;
@@ -33,7 +34,8 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 4] = [&claude::Claude, &zai::Zai, &openrouter::OpenRouter, &minimax::MiniMax];
+pub static ALL: [&dyn Provider; 5] =
+    [&claude::Claude, &zai::Zai, &openrouter::OpenRouter, &minimax::MiniMax, &synthetic::Synthetic];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

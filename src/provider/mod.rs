@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claude;
+pub mod deepseek;
 pub mod exchange;
 mod fault;
 pub mod field;
@@ -34,8 +35,14 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 5] =
-    [&claude::Claude, &zai::Zai, &openrouter::OpenRouter, &minimax::MiniMax, &synthetic::Synthetic];
+pub static ALL: [&dyn Provider; 6] = [
+    &claude::Claude,
+    &zai::Zai,
+    &openrouter::OpenRouter,
+    &minimax::MiniMax,
+    &synthetic::Synthetic,
+    &deepseek::DeepSeek,
+];
 
 /// HTTP method of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

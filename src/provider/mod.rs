@@ -14,6 +14,7 @@ pub mod field;
 mod grant;
 pub mod jwt;
 pub mod minimax;
+pub mod moonshot;
 pub mod openrouter;
 mod period;
 #[cfg(test)]
@@ -35,13 +36,14 @@ use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 6] = [
+pub static ALL: [&dyn Provider; 7] = [
     &claude::Claude,
     &zai::Zai,
     &openrouter::OpenRouter,
     &minimax::MiniMax,
     &synthetic::Synthetic,
     &deepseek::DeepSeek,
+    &moonshot::Moonshot,
 ];
 
 /// HTTP method of a [`Request`].

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::custom::recipe;
 use super::raw::Table;
 use super::value::{duration, endpoint, program, spoken, text, whereabouts, word, words};
 use super::{Account, Accounts, Poll, SourceKind, floor};
@@ -33,8 +35,8 @@ const HEADER: &str = "[accounts.personal]";
 /// What `[accounts]` lists, as far as it is free of complaints, each interval raised to the floor.
 pub(super) fn read(table: &mut Table<'_, '_>, poll: &Poll, paths: &Paths, notes: &mut Vec<String>) -> Accounts {
     if !table.exists() {
-        let raised = |id| raised(poll.interval, provider::of(id).floor(), id);
-        notes.extend(provider::ALL.into_iter().filter_map(|provider| raised(provider.id())));
+        let known = provider::ALL.into_iter().filter(|provider| provider.store().is_known());
+        notes.extend(known.filter_map(|provider| raised(poll.interval, provider.floor(), provider.id())));
         return Accounts::Discovered;
     }
     let mut accounts = BTreeMap::new();
@@ -92,7 +94,11 @@ fn account<'d>(
         own_grant_lies_apart(table, owner, &file, paths);
         one_account_per_file(table, key, file, files);
     }
-    always_needs_an_own_grant(table, owner, refresh);
+    if let Some(Whereabouts::Variable(_)) = credentials {
+        a_variable_is_never_refreshed(table, owner, refresh);
+    } else {
+        always_needs_an_own_grant(table, owner, refresh);
+    }
     command_needs_a_program(table, refresh);
 
     Some(Account {
@@ -119,6 +125,7 @@ fn endpoints(
     let token_url = table.optional(r#"token-url = "https://api.example.com/token""#, endpoint);
     let client_id = table.optional(r#"client-id = "00000000-0000-0000-0000-000000000000""#, text);
     let token_encoding = table.optional(r#"token-encoding = "json""#, word(&ENCODINGS));
+    let recipe = recipe(table, provider).map(Arc::new);
     let own = provider::of(provider?).endpoints_for(credentials?);
     Some(Endpoints {
         usage_url: usage_url.unwrap_or(own.usage_url),
@@ -126,6 +133,7 @@ fn endpoints(
         client_id: client_id.unwrap_or(own.client_id),
         token_encoding: token_encoding.unwrap_or(own.token_encoding),
         user_agent: user_agent.unwrap_or(own.user_agent),
+        recipe,
     })
 }
 
@@ -152,6 +160,19 @@ fn one_account_per_file<'d>(
         table.complain("credentials", &what, consequence, r#"credentials = "~/.claude-work/.credentials.json""#);
     } else {
         files.insert(file, key);
+    }
+}
+
+/// A variable holds a key, of which there is nothing to refresh and nothing that quotad could write back.
+fn a_variable_is_never_refreshed(table: &mut Table<'_, '_>, owner: CredentialOwner, refresh: RefreshMode) {
+    let wrong = [
+        ("owner", owner == CredentialOwner::Quotad, r#"owner = "vendor""#),
+        ("refresh", refresh != RefreshMode::Never && table.has("refresh"), r#"refresh = "never""#),
+    ];
+    for (key, _, example) in wrong.into_iter().filter(|(_, is_wrong, _)| *is_wrong) {
+        let what = "is for the file of a login; a variable holds a key";
+        let consequence = "quotad would look for a refresh token, which no variable holds";
+        table.complain(key, what, consequence, example);
     }
 }
 

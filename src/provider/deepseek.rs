@@ -1,16 +1,16 @@
-//! DeepSeek's platform: a prepaid balance, one for each currency (`reference/providers.md`, section 12).
+//! `DeepSeek`'s platform: a prepaid balance, one for each currency (`reference/providers.md`, section 12).
 
 use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Provider, Reply, fault};
+use super::{Endpoints, Provider, Reply, answer, answered, fault};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
 static STORE: Store = Store::of_keys(&[], &["DEEPSEEK_API_KEY"]);
 
-/// DeepSeek, as a [`Provider`].
+/// `DeepSeek`, as a [`Provider`].
 #[derive(Debug, Clone, Copy)]
 pub struct DeepSeek;
 
@@ -37,12 +37,10 @@ impl Provider for DeepSeek {
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
         let told = |body: Value| match body["balance_infos"].as_array() {
-            Some(balances) => {
-                UsageOutcome::Answered { windows: balances.iter().filter_map(balance).collect(), plan: None }
-            }
+            Some(balances) => answered(balances.iter().filter_map(balance), None),
             None => fault::garbage("the answer names no balance"),
         };
-        fault::success(reply, received).map_or_else(|refusal| refusal, told)
+        answer(reply, received, told)
     }
 }
 

@@ -13,17 +13,6 @@ use crate::model::{Failure, Refusal, UsageOutcome};
 use crate::policy::retry_after;
 use crate::policy::time::Stamp;
 
-/// The JSON of a success of the usage endpoint.
-///
-/// # Errors
-/// What the answer means where it is none.
-pub(super) fn success(reply: &Reply, received: Stamp) -> Result<Value, UsageOutcome> {
-    match reply.status {
-        200..=299 => serde_json::from_slice(&reply.body).map_err(|_| garbage("the answer is not JSON")),
-        _ => Err(usage(reply, received)),
-    }
-}
-
 /// A success that is not what the usage endpoint answers.
 pub(super) fn garbage(how: &'static str) -> UsageOutcome {
     UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None }

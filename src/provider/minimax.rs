@@ -1,4 +1,4 @@
-//! MiniMax's coding and token plans (`reference/providers.md`, section 9).
+//! `MiniMax`'s coding and token plans (`reference/providers.md`, section 9).
 //!
 //! A row for each model, or for all (`general`), with a limit for a few hours and one for the week. Counted is what is
 //! left, whatever the fields are called, and a total of 0 says nothing.
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Provider, Reply, fault, period};
+use super::{Endpoints, Provider, Reply, answer, answered, fault, period};
 use crate::model::{ProviderId, UsageOutcome, Window, WindowStatus};
 use crate::policy::time::Stamp;
 
@@ -50,12 +50,12 @@ impl Provider for MiniMax {
         let code = codes.into_iter().flatten().next();
         match code.filter(|code| *code != 0.0) {
             Some(code) => fault::inside(reply, as_status(code), received),
-            None => fault::success(reply, received).map_or_else(|refusal| refusal, |body| read(&body, received)),
+            None => answer(reply, received, |body| read(&body, received)),
         }
     }
 }
 
-/// The codes that MiniMax documents, as HTTP says the same.
+/// The codes that `MiniMax` documents, as HTTP says the same.
 fn as_status(code: f64) -> Option<f64> {
     const REFUSED: [f64; 2] = [1004.0, 2049.0];
     const LATER: [f64; 4] = [1000.0, 1001.0, 1024.0, 1033.0];
@@ -73,16 +73,10 @@ fn read(body: &Value, received: Stamp) -> UsageOutcome {
         return fault::garbage("the answer names no model's quota");
     };
     let limits = rows.iter().flat_map(|row| [Limit::INTERVAL, Limit::WEEKLY].map(|limit| limit.window(row, received)));
-    let mut windows: Vec<Window> = Vec::new();
-    for window in limits.flatten() {
-        if windows.iter().all(|known| known.id != window.id) {
-            windows.push(window);
-        }
-    }
     let points = Decimal::read(&body["points_balance"]).map(|points| points.of("points"));
-    windows.extend(points.map(|left| Window { remaining: Some(left), ..Window::named("balance", "balance") }));
+    let balance = points.map(|left| Window { remaining: Some(left), ..Window::named("balance", "balance") });
     let titles = rows.iter().chain([body]).map(|holder| &holder["current_subscribe_title"]);
-    UsageOutcome::Answered { windows, plan: titles.into_iter().find_map(field::name) }
+    answered(limits.flatten().chain(balance), titles.into_iter().find_map(field::name))
 }
 
 /// What the fields of a row's two limits are called.

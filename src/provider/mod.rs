@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claude;
+pub mod custom;
 pub mod deepseek;
 pub mod exchange;
 mod fault;
@@ -17,13 +18,12 @@ pub mod minimax;
 pub mod moonshot;
 pub mod openrouter;
 mod period;
-#[cfg(test)]
-mod sample;
 pub mod store;
 pub mod synthetic;
 pub mod zai;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -31,12 +31,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::store::{Store, Stored};
-use crate::model::{ProviderId, Refusal, UsageOutcome, Whereabouts};
+use crate::model::{ProviderId, Refusal, UsageOutcome, Whereabouts, Window};
 use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 7] = [
+pub static ALL: [&dyn Provider; 8] = [
     &claude::Claude,
     &zai::Zai,
     &openrouter::OpenRouter,
@@ -44,6 +44,7 @@ pub static ALL: [&dyn Provider; 7] = [
     &synthetic::Synthetic,
     &deepseek::DeepSeek,
     &moonshot::Moonshot,
+    &custom::Custom,
 ];
 
 /// HTTP method of a [`Request`].
@@ -164,6 +165,8 @@ pub struct Endpoints {
     pub token_encoding: TokenEncoding,
     /// `User-Agent` of every request.
     pub user_agent: String,
+    /// How the answer is read, where the config says it; `None` for a vendor that quotad knows.
+    pub recipe: Option<Arc<custom::Recipe>>,
 }
 
 impl Endpoints {
@@ -175,6 +178,7 @@ impl Endpoints {
             client_id: String::new(),
             token_encoding: TokenEncoding::Json,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 }
@@ -288,6 +292,28 @@ pub fn named(name: &str) -> Option<&'static dyn Provider> {
     ALL.into_iter().find(|provider| provider.id().as_str() == name)
 }
 
+/// More windows than any plan has; what lies beyond is dropped.
+const MOST_WINDOWS: usize = 100;
+
+/// What `read` makes of the JSON of a success; of anything else, what it means.
+fn answer(reply: &Reply, received: Stamp, read: impl FnOnce(Value) -> UsageOutcome) -> UsageOutcome {
+    match reply.status {
+        200..=299 => serde_json::from_slice(&reply.body).map_or(fault::garbage("the answer is not JSON"), read),
+        _ => fault::usage(reply, received),
+    }
+}
+
+/// An answer with these windows, the first of each id.
+fn answered(windows: impl IntoIterator<Item = Window>, plan: Option<String>) -> UsageOutcome {
+    let mut kept: Vec<Window> = Vec::new();
+    for window in windows {
+        if kept.len() < MOST_WINDOWS && kept.iter().all(|known| known.id != window.id) {
+            kept.push(window);
+        }
+    }
+    UsageOutcome::Answered { windows: kept, plan }
+}
+
 /// Whether the host of this URL is this machine (`127.0.0.0/8`, `[::1]`, `localhost`): such a URL may be plain http,
 /// has no floor and never goes through a proxy.
 pub fn is_loopback(url: &str) -> bool {
@@ -309,8 +335,21 @@ pub fn origin(url: &str) -> &str {
 }
 
 #[cfg(test)]
+mod sample;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_windows_the_first_of_each_id_is_kept_and_no_more_than_any_plan_has() {
+        let windows = [("a", "first"), ("b", "other"), ("a", "second")].map(|(id, label)| Window::named(id, label));
+        let UsageOutcome::Answered { windows, plan: None } = answered(windows, None) else { panic!("an answer") };
+        assert_eq!(windows.iter().map(|window| window.label.as_str()).collect::<Vec<_>>(), ["first", "other"]);
+        let many = (0..5000).map(|n| Window::named(n.to_string(), "window"));
+        let UsageOutcome::Answered { windows, .. } = answered(many, None) else { panic!("an answer") };
+        assert_eq!(windows.len(), MOST_WINDOWS);
+    }
 
     #[test]
     fn loopback_is_told_from_hosts_that_look_like_it() {

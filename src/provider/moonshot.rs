@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Next, Poll, Provider, Reply, fault, origin};
+use super::{Endpoints, Next, Poll, Provider, Reply, answer, answered, fault, origin};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -59,29 +59,28 @@ impl Provider for Moonshot {
 }
 
 fn read(reply: &Reply, received: Stamp, currency: &str) -> UsageOutcome {
-    let body = match fault::success(reply, received) {
-        Ok(body) => body,
-        Err(outcome) => return outcome,
-    };
-    let code = field::number(&body["code"]);
-    if code.is_some_and(|code| code != 0.0) {
-        return fault::inside(reply, code, received);
-    }
-    // Vouchers and cash besides what they come to: a debt in cash does not show in the sum.
-    let parts = [
+    answer(reply, received, |body| {
+        let code = field::number(&body["code"]);
+        if code.is_some_and(|code| code != 0.0) {
+            return fault::inside(reply, code, received);
+        }
+        let windows = balances(&body["data"], currency);
+        if windows.is_empty() { fault::garbage("the answer names no balance") } else { answered(windows, None) }
+    })
+}
+
+/// What is left, and the vouchers and the cash it consists of: a debt in cash does not show in the whole.
+fn balances(data: &Value, currency: &str) -> Vec<Window> {
+    let known = [
         ("available_balance", "balance", "balance"),
         ("voucher_balance", "balance:voucher", "balance (voucher)"),
         ("cash_balance", "balance:cash", "balance (cash)"),
     ];
     let balance = |(field, id, label)| {
-        let remaining = Decimal::read(&body["data"][field])?.of(currency);
+        let remaining = Decimal::read(&data[field])?.of(currency);
         Some(Window { remaining: Some(remaining), ..Window::named(id, label) })
     };
-    let windows: Vec<Window> = parts.into_iter().filter_map(balance).collect();
-    if windows.is_empty() {
-        return fault::garbage("the answer names no balance");
-    }
-    UsageOutcome::Answered { windows, plan: None }
+    known.into_iter().filter_map(balance).collect()
 }
 
 #[cfg(test)]

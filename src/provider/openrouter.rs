@@ -1,4 +1,4 @@
-//! OpenRouter: what a key may still spend, and what is left of the credits it spends from (`reference/providers.md`,
+//! `OpenRouter`: what a key may still spend, and what is left of the credits it spends from (`reference/providers.md`,
 //! section 8).
 //!
 //! Two requests: the key's own limit, and then the balance, which some keys may not see. What was spent a day, a week
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::field::Decimal;
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Next, Poll, Provider, Reply, Request, fault};
+use super::{Endpoints, Next, Poll, Provider, Reply, Request, answer, answered, fault};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -16,7 +16,7 @@ static STORE: Store = Store::of_keys(&[], &["OPENROUTER_API_KEY"]);
 
 const UNIT: &str = "USD";
 
-/// OpenRouter, as a [`Provider`].
+/// `OpenRouter`, as a [`Provider`].
 #[derive(Debug, Clone, Copy)]
 pub struct OpenRouter;
 
@@ -42,7 +42,7 @@ impl Provider for OpenRouter {
     }
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
-        fault::success(reply, received).map_or_else(|refusal| refusal, |body| of_key(&body["data"]))
+        answer(reply, received, |body| of_key(&body["data"]))
     }
 
     fn converse(&self, poll: &Poll<'_>) -> Next {
@@ -55,15 +55,16 @@ impl Provider for OpenRouter {
             (None, Some(url)) => {
                 Next::Also(Request::get(url, poll.endpoints), UsageOutcome::Answered { windows, plan })
             }
-            (Some(credits), _) => match fault::success(credits, poll.received) {
+            (None, None) => Next::Over(UsageOutcome::Answered { windows, plan }),
+            (Some(credits), _) => match answer(credits, poll.received, |body| answered(balance(&body["data"]), None)) {
                 // A server that asks for patience gets it, even where it is only about what was asked besides.
-                Err(limited @ UsageOutcome::Limited { .. }) => Next::Over(limited),
-                credits => {
-                    windows.extend(credits.ok().and_then(|body| balance(&body["data"])));
+                limited @ UsageOutcome::Limited { .. } => Next::Over(limited),
+                UsageOutcome::Answered { windows: balance, .. } => {
+                    windows.extend(balance);
                     Next::Over(UsageOutcome::Answered { windows, plan })
                 }
+                _ => Next::Over(UsageOutcome::Answered { windows, plan }),
             },
-            (None, None) => Next::Over(UsageOutcome::Answered { windows, plan }),
         }
     }
 }
@@ -90,7 +91,7 @@ fn of_key(key: &Value) -> UsageOutcome {
         ..Window::named("key", "key")
     };
     let plan = (key["is_free_tier"] == true).then(|| "free".to_owned());
-    UsageOutcome::Answered { windows: vec![window], plan }
+    answered([window], plan)
 }
 
 /// What is left of the credits: up to a minute old, and slightly below zero at times.

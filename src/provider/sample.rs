@@ -1,5 +1,7 @@
 //! For tests of providers: an outcome as a person reviews it, and what damage to a sample may cost.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::Reply;
@@ -44,10 +46,10 @@ pub(super) fn told(outcome: &UsageOutcome) -> Vec<String> {
         let mut line = format!("{} \"{}\"{status} {percent}", window.id, window.label);
         if window.used.is_some() || window.limit.is_some() || window.remaining.is_some() {
             let [used, limit, left] = [&window.used, &window.limit, &window.remaining].map(amount);
-            line += &format!(" | used {used}, limit {limit}, left {left}");
+            let _ = write!(line, " | used {used}, limit {limit}, left {left}");
         }
         if let Some(at) = window.resets_at {
-            line += &format!(" | resets {at}");
+            let _ = write!(line, " | resets {at}");
         }
         line
     });
@@ -94,7 +96,10 @@ pub(super) fn damage_costs_one_entry_only(
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
-        Value::Object(members) => members.iter().for_each(|(key, v)| pointers(v, &format!("{at}/{key}"), found)),
+        Value::Object(members) => {
+            let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
+            members.iter().for_each(|(key, v)| pointers(v, &format!("{at}/{}", escaped(key)), found));
+        }
         Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| pointers(v, &format!("{at}/{i}"), found)),
         _ => {}
     }

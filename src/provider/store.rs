@@ -33,6 +33,11 @@ impl Store {
         let because = "a key has nothing to refresh";
         Self { places, variables, form: Form::Text, layout: None, vendors_modes: &[], because }
     }
+
+    /// Whether a login can be found in it without being told where it lies.
+    pub fn is_known(&self) -> bool {
+        !self.places.is_empty() || !self.variables.is_empty()
+    }
 }
 
 /// One place a login may lie: `<root>/<dir>/<file>`.

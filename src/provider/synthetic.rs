@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Provider, Reply, fault, period};
+use super::{Endpoints, Provider, Reply, answer, answered, fault, period};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -40,12 +40,12 @@ impl Provider for Synthetic {
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
         let told = |body: Value| match windows(&body) {
-            Some(windows) => UsageOutcome::Answered { windows, plan: None },
+            Some(windows) => answered(windows, None),
             None => fault::garbage("the answer names no quota"),
         };
         match reply.status {
             401 | 403 => fault::bare(reply, received),
-            _ => fault::success(reply, received).map_or_else(|refusal| refusal, told),
+            _ => answer(reply, received, told),
         }
     }
 }
@@ -88,14 +88,12 @@ fn parts(key: &str, block: &Value) -> Vec<Window> {
     };
     let whole = |part: &str| {
         let scope = words(&field::printable(key)?);
-        match minutes(part) {
-            Some(minutes) => Some(period::window(minutes, Some(&scope))),
-            None => {
-                let part = words(&field::printable(part)?);
-                let id = format!("{}:{}", part.replace(' ', "_"), field::slug(&scope));
-                Some(Window::named(id, format!("{part} ({scope})")))
-            }
+        if let Some(minutes) = minutes(part) {
+            return Some(period::window(minutes, Some(&scope)));
         }
+        let part = words(&field::printable(part)?);
+        let id = format!("{}:{}", part.replace(' ', "_"), field::slug(&scope));
+        Some(Window::named(id, format!("{part} ({scope})")))
     };
     let parts = block.as_object().into_iter().flatten();
     parts.filter_map(|(part, block)| filled(block, || whole(part))).collect()
@@ -112,10 +110,10 @@ fn from_row(row: &Value) -> Option<Window> {
 
 /// The window of a block, if it has numbers: requests of so many, or dollars as text with their sign.
 fn filled(block: &Value, window: impl FnOnce() -> Option<Window>) -> Option<Window> {
-    let first = |keys: [&str; 3]| keys.iter().find_map(|key| Decimal::dollars(&block[*key]));
-    let limit = first(["limit", "max", "maxCredits"]);
-    let left = first(["remaining", "remainingCredits", ""]);
-    let used = first(["requests", "used", ""]).or_else(|| limit?.checked_sub(left?));
+    let first = |keys: &[&str]| keys.iter().find_map(|key| Decimal::dollars(&block[*key]));
+    let limit = first(&["limit", "max", "maxCredits"]);
+    let left = first(&["remaining", "remainingCredits"]);
+    let used = first(&["requests", "used"]).or_else(|| limit?.checked_sub(left?));
     let percent_left = field::number(&block["percentRemaining"]);
     let used_percent = percent_left.map(|left| 100.0 - left).or_else(|| used?.percent_of(limit?));
     if used.is_none() && left.is_none() && used_percent.is_none() {

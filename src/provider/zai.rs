@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Place, Root, Store, Stored};
-use super::{Endpoints, Provider, Reply, Request, fault, period};
+use super::{Endpoints, MOST_WINDOWS, Provider, Reply, Request, answer, answered, fault, period};
 use crate::model::{ProviderId, UsageOutcome, Whereabouts, Window, WindowStatus};
 use crate::policy::time::Stamp;
 
@@ -72,7 +72,7 @@ impl Provider for Zai {
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
         let told = |body: Value| refusal(&body, reply, received).unwrap_or_else(|| read(&body));
-        fault::success(reply, received).map_or_else(|refusal| refusal, told)
+        answer(reply, received, told)
     }
 }
 
@@ -96,16 +96,14 @@ fn read(body: &Value) -> UsageOutcome {
         return fault::garbage("the answer names no limits, as for a team's key without its organisation");
     };
     let mut windows: Vec<Window> = Vec::new();
-    for (kind, mut window) in limits.iter().filter_map(window) {
+    for (kind, mut window) in limits.iter().filter_map(window).take(MOST_WINDOWS) {
         if windows.iter().any(|known| known.id == window.id) {
             window.id = format!("{}:{}", window.id, field::slug(&kind));
         }
-        if windows.iter().all(|known| known.id != window.id) {
-            windows.push(window);
-        }
+        windows.push(window);
     }
     let names = ["level", "planName", "plan", "plan_type", "packageName"];
-    UsageOutcome::Answered { windows, plan: names.iter().find_map(|name| field::name(&data[*name])) }
+    answered(windows, names.iter().find_map(|name| field::name(&data[*name])))
 }
 
 /// The window of one limit, and the type of that limit.

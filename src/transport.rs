@@ -102,7 +102,7 @@ impl Transport {
         }
         builder = match &request.secret {
             SecretPlace::Bearer => builder.header(AUTHORIZATION, sensitive("Bearer ", secret)?),
-            SecretPlace::Header { name, prefix } => builder.header(*name, sensitive(prefix, secret)?),
+            SecretPlace::Header { name, prefix } => builder.header(name.as_ref(), sensitive(prefix, secret)?),
             SecretPlace::Field { name, others, encoding } => {
                 let fields = others.iter().map(|(name, value)| (*name, value.as_str()));
                 let fields = fields.chain([(*name, secret.expose_secret())]);

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::custom::recipe;
 use super::raw::Table;
 use super::value::{duration, endpoint, program, spoken, text, whereabouts, word, words};
 use super::{Account, Accounts, Poll, SourceKind, floor};
@@ -33,8 +35,8 @@ const HEADER: &str = "[accounts.personal]";
 /// What `[accounts]` lists, as far as it is free of complaints, each interval raised to the floor.
 pub(super) fn read(table: &mut Table<'_, '_>, poll: &Poll, paths: &Paths, notes: &mut Vec<String>) -> Accounts {
     if !table.exists() {
-        let raised = |id| raised(poll.interval, provider::of(id).floor(), id);
-        notes.extend(provider::ALL.into_iter().filter_map(|provider| raised(provider.id())));
+        let known = provider::ALL.into_iter().filter(|provider| provider.store().is_known());
+        notes.extend(known.filter_map(|provider| raised(poll.interval, provider.floor(), provider.id())));
         return Accounts::Discovered;
     }
     let mut accounts = BTreeMap::new();
@@ -86,13 +88,17 @@ fn account<'d>(
     let interval = duration("polls would follow each other without a pause");
     let interval = table.optional(r#"interval = "10m""#, interval).unwrap_or(poll.interval);
     let sources = table.line(r#"sources = ["local", "api"]"#, words(&SOURCES));
-    let endpoints = endpoints(table, provider);
+    let endpoints = endpoints(table, provider, credentials.as_ref());
 
     if let Some(file) = credentials.as_ref().and_then(Whereabouts::file).map(lexical) {
         own_grant_lies_apart(table, owner, &file, paths);
         one_account_per_file(table, key, file, files);
     }
-    the_vendor_allows_the_mode(table, provider, owner, refresh);
+    if let Some(Whereabouts::Variable(_)) = credentials {
+        a_variable_is_never_refreshed(table, owner, refresh);
+    } else {
+        the_vendor_allows_the_mode(table, provider, owner, refresh);
+    }
     command_needs_a_program(table, refresh);
 
     Some(Account {
@@ -109,19 +115,25 @@ fn account<'d>(
 }
 
 /// Where requests go, and as whom: what the table says, for the rest the provider's own.
-fn endpoints(table: &mut Table<'_, '_>, provider: Option<ProviderId>) -> Option<Endpoints> {
+fn endpoints(
+    table: &mut Table<'_, '_>,
+    provider: Option<ProviderId>,
+    credentials: Option<&Whereabouts>,
+) -> Option<Endpoints> {
     let user_agent = table.optional(r#"user-agent = "quotad/1.0""#, text);
     let usage_url = table.optional(r#"usage-url = "https://api.example.com/usage""#, endpoint);
     let token_url = table.optional(r#"token-url = "https://api.example.com/token""#, endpoint);
     let client_id = table.optional(r#"client-id = "00000000-0000-0000-0000-000000000000""#, text);
     let token_encoding = table.optional(r#"token-encoding = "json""#, word(&ENCODINGS));
-    let own = provider::of(provider?).endpoints();
+    let recipe = recipe(table, provider).map(Arc::new);
+    let own = provider::of(provider?).endpoints_for(credentials?);
     Some(Endpoints {
         usage_url: usage_url.unwrap_or(own.usage_url),
         token_url: token_url.unwrap_or(own.token_url),
         client_id: client_id.unwrap_or(own.client_id),
         token_encoding: token_encoding.unwrap_or(own.token_encoding),
         user_agent: user_agent.unwrap_or(own.user_agent),
+        recipe,
     })
 }
 
@@ -148,6 +160,19 @@ fn one_account_per_file<'d>(
         table.complain("credentials", &what, consequence, r#"credentials = "~/.claude-work/.credentials.json""#);
     } else {
         files.insert(file, key);
+    }
+}
+
+/// A variable holds a key, of which there is nothing to refresh and nothing that quotad could write back.
+fn a_variable_is_never_refreshed(table: &mut Table<'_, '_>, owner: CredentialOwner, refresh: RefreshMode) {
+    let wrong = [
+        ("owner", owner == CredentialOwner::Quotad, r#"owner = "vendor""#),
+        ("refresh", refresh != RefreshMode::Never && table.has("refresh"), r#"refresh = "never""#),
+    ];
+    for (key, _, example) in wrong.into_iter().filter(|(_, is_wrong, _)| *is_wrong) {
+        let what = "is for the file of a login; a variable holds a key";
+        let consequence = "quotad would look for a refresh token, which no variable holds";
+        table.complain(key, what, consequence, example);
     }
 }
 

@@ -7,6 +7,7 @@
 mod accounts;
 mod check;
 mod complaint;
+mod custom;
 mod raw;
 pub mod reference;
 mod value;
@@ -160,7 +161,7 @@ pub struct Account {
 impl Account {
     /// The account of a credential file that was found rather than listed: nothing is ever written or refreshed.
     pub fn discovered(name: AccountName, provider: ProviderId, credentials: Whereabouts, poll: &Poll) -> Self {
-        let endpoints = provider::of(provider).endpoints();
+        let endpoints = provider::of(provider).endpoints_for(&credentials);
         Self {
             name,
             provider,
@@ -531,6 +532,112 @@ usage-url = \"http://example.com\"
         }
         let faults = faults(&personal("refresh = 'command'"));
         assert!(faults.iter().any(|fault| fault.contains("needs `command`")), "{faults:?}");
+    }
+
+    #[test]
+    fn a_key_in_a_variable_has_no_owner_and_no_refresh() {
+        let with = |lines: &str| format!("[accounts.a]\nprovider = 'zai'\ncredentials = 'env:ZHIPU_API_KEY'\n{lines}");
+        let Accounts::Listed(accounts) = parsed(&with("owner = 'vendor'\nrefresh = 'never'")).config.accounts else {
+            panic!("not listed");
+        };
+        let account = accounts.into_values().next().unwrap();
+        assert_eq!(account.credentials, Whereabouts::Variable("ZHIPU_API_KEY".into()));
+        assert!(account.endpoints.usage_url.starts_with("https://open.bigmodel.cn/"), "the host of the key's region");
+        for (lines, places) in [
+            ("owner = 'quotad'", &["4:9"][..]),
+            ("refresh = 'when-idle'", &["4:11"]),
+            ("refresh = 'always'\nowner = 'quotad'", &["4:11", "5:9"]),
+        ] {
+            let faults = faults(&with(lines));
+            assert_eq!(faults.len(), places.len(), "{lines}: {faults:?}");
+            let are_right = faults.iter().zip(places).all(|(fault, place)| {
+                fault.starts_with(place) && fault.contains("is for the file of a login; a variable holds a key")
+            });
+            assert!(are_right, "{lines}: {faults:?}");
+        }
+        for name in ["env:", "env:A B", "env:$A"] {
+            let faults = faults(&with("").replace("env:ZHIPU_API_KEY", name));
+            assert!(faults.len() == 1 && faults[0].contains("must name a variable"), "{name}: {faults:?}");
+        }
+    }
+
+    /// An account of a vendor that quotad does not know.
+    fn new_vendor(lines: &str, window: &str) -> String {
+        let must = "provider = 'custom'\ncredentials = 'env:K'\nusage-url = 'https://a.example/q'";
+        format!("[accounts.a]\n{must}\n{lines}\n[accounts.a.windows.month]\n{window}\n")
+    }
+
+    #[test]
+    fn a_custom_vendor_is_described_by_its_header_and_its_pointers() {
+        let recipe = |text: &str| {
+            let Accounts::Listed(accounts) = parsed(text).config.accounts else { panic!("not listed") };
+            accounts.into_values().next().unwrap().endpoints.recipe.expect("a recipe")
+        };
+        let plain = recipe(&new_vendor("", "percent = '/p'"));
+        assert_eq!((plain.header.as_str(), plain.prefix.as_str()), ("authorization", "Bearer "));
+        let month = &plain.windows[0];
+        assert_eq!((month.id.as_str(), month.label.as_str(), month.unit.as_str()), ("month", "month", "units"));
+        assert_eq!((month.percent.as_deref(), month.used.as_deref()), (Some("/p"), None));
+
+        let more = "remaining = '/a~1b/0'\n[accounts.a.windows.'five_hour']\nused = '/u'\nlimit = '/l'\nresets = '/r'\n\
+                    label = '5-hour'\nunit = 'EUR'";
+        let full = recipe(&new_vendor("header = 'X-Api-Key'\nprefix = ''", more));
+        assert_eq!((full.header.as_str(), full.prefix.as_str()), ("x-api-key", ""));
+        let ids: Vec<_> = full.windows.iter().map(|part| (part.id.as_str(), part.unit.as_str())).collect();
+        assert_eq!(ids, [("month", "units"), ("five_hour", "EUR")], "in file order");
+    }
+
+    #[test]
+    fn every_rule_of_a_custom_vendor_is_kept() {
+        let percent = "percent = '/p'";
+        for (text, place_and_fault) in [
+            (new_vendor("header = 'x api'", percent), "5:10: accounts.a.header: is not the name of a header"),
+            (new_vendor("prefix = 7", percent), "5:10: accounts.a.prefix: must be a string"),
+            (
+                new_vendor("prefix = 'Bearer sk-FAKE-0123456789'", percent),
+                "5:10: accounts.a.prefix: must be at most 16 characters",
+            ),
+            (
+                new_vendor("windows = 7", "").replace("[accounts.a.windows.month]", ""),
+                "5:11: accounts.a.windows: must be a table",
+            ),
+            (new_vendor("", ""), "6:21: accounts.a.windows.month: names none of `used`"),
+            (new_vendor("", "limit = '/l'\nresets = '/r'"), "6:21: accounts.a.windows.month: names none of `used`"),
+            (new_vendor("", "used = 'data/used'"), "7:8: accounts.a.windows.month.used: must be a JSON pointer, which"),
+            (new_vendor("", "used = ''"), "7:8: accounts.a.windows.month.used: must be a JSON pointer, which"),
+            (new_vendor("", "used = '/a~b'"), "7:8: accounts.a.windows.month.used: must write `~` as `~0`"),
+            (new_vendor("", "used = 7"), "7:8: accounts.a.windows.month.used: must be a JSON pointer in quotes"),
+            (
+                new_vendor("", "used = '/u'\nper-cent = '/p'"),
+                "8:1: accounts.a.windows.month.per-cent: is not a known key",
+            ),
+            (
+                new_vendor("", percent).replace("windows.month", "windows.Month"),
+                "6:21: accounts.a.windows.Month: a window's name",
+            ),
+            (
+                new_vendor("", percent).replace("usage-url = 'https://a.example/q'\n", ""),
+                "1:11: accounts.a.usage-url: is missing",
+            ),
+            (
+                new_vendor("", percent).replace("usage-url = 'https:", "usage-url = 'http:"),
+                "4:13: accounts.a.usage-url: must be https",
+            ),
+            (
+                "[accounts.a]\nprovider = 'custom'\ncredentials = 'env:K'\nusage-url = 'https://a.example/q'"
+                    .to_owned(),
+                "1:11: accounts.a.windows: is missing",
+            ),
+            (personal("header = 'x'"), "4:10: accounts.personal.header: is only for provider = \"custom\""),
+            (personal("prefix = ''"), "4:10: accounts.personal.prefix: is only for provider = \"custom\""),
+        ] {
+            let faults = faults(&text);
+            assert!(faults.len() == 1 && faults[0].starts_with(place_and_fault), "{text}\n{faults:?}");
+        }
+        let of_another = faults(&personal("[accounts.personal.windows.a]\nlimit = '/l'"));
+        assert!(of_another.len() == 2 && of_another[0].contains("only for provider"), "{of_another:?}");
+        let secret = complaints(&new_vendor("prefix = 'Bearer sk-FAKE-0123456789'", percent));
+        assert!(!secret.contains("FAKE"), "{secret}");
     }
 
     #[test]

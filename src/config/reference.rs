@@ -91,34 +91,67 @@ impl Setting {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
     use std::path::Path;
 
     use super::*;
     use crate::config::parse;
     use crate::paths::Paths;
 
+    /// The account that a table belongs to: `accounts.personal`.
+    fn account(table: &Table) -> Option<&str> {
+        let name = table.name.strip_prefix("accounts.")?;
+        Some(&table.name[..table.name.len() - name.len() + name.find('.').unwrap_or(name.len())])
+    }
+
     /// What is wrong with a file that sets `key` of `table` to `value`, and otherwise only what must be there.
     fn faults(table: &Table, key: &str, value: &str) -> String {
-        let must = |setting: &&Setting| table.name == "accounts.personal" && setting.meaning.ends_with("required");
-        let mut lines: Vec<_> = table.settings.iter().filter(must).filter(|setting| setting.key != key).collect();
-        let own = Setting { key: key.to_owned(), value: value.to_owned(), ..table.settings[0].clone() };
-        lines.push(&own);
-        let lines: Vec<_> = lines.iter().map(|Setting { key, value, .. }| format!("{key} = {value}\n")).collect();
-        let text = format!("[{}]\n{}", table.name, lines.concat());
+        let must = |setting: &&Setting| setting.meaning.contains("required");
+        let mut text = String::new();
+        for own in reference().tables.iter().filter(|own| account(own).is_some() && account(own) == account(table)) {
+            let lines = own.settings.iter().filter(must).filter(|setting| own.name != table.name || setting.key != key);
+            let lines: Vec<_> = lines.map(|Setting { key, value, .. }| format!("{key} = {value}\n")).collect();
+            let line = if own.name == table.name { format!("{key} = {value}\n") } else { String::new() };
+            // A window needs a number, and a vendor of one's own needs a window.
+            let number = own.name.contains(".windows.") && (own.name != table.name || key != "used");
+            let number = if number { "used = \"/used\"\n" } else { "" };
+            let _ = write!(text, "[{}]\n{}{number}{line}", own.name, lines.concat());
+        }
+        if account(table).is_none() {
+            text = format!("[{}]\n{key} = {value}\n", table.name);
+        }
         let parsed = parse(&text, Path::new("c.toml"), &Paths::in_home(Path::new("/home/ada")));
         parsed.map_or_else(|complaints| complaints.to_string(), |_| String::new())
     }
 
+    fn keys(table: &Table) -> Vec<String> {
+        table.settings.iter().map(|setting| setting.key.clone()).collect()
+    }
+
+    /// Every account may set what any account may; the sample shows each setting once.
+    fn of_any_account(tables: &[Table]) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        let accounts = tables.iter().filter(|table| account(table) == Some(&table.name));
+        for key in accounts.flat_map(keys).chain(["windows".to_owned()]) {
+            if !all.contains(&key) {
+                all.push(key);
+            }
+        }
+        all
+    }
+
     #[test]
     fn the_reference_names_every_setting_in_the_order_it_is_read() {
-        for table in reference().tables {
-            let complaint = faults(&table, "zzzzzzzz", "1");
+        let tables = reference().tables;
+        for table in &tables {
+            let complaint = faults(table, "zzzzzzzz", "1");
             let known = complaint.split_once("known here: ").and_then(|(_, rest)| rest.lines().next()).unwrap();
-            let keys: Vec<_> = table.settings.iter().map(|setting| setting.key.as_str()).collect();
+            let keys = if account(table) == Some(&table.name) { of_any_account(&tables) } else { keys(table) };
             assert_eq!(keys.join(", "), known, "{}", table.name);
         }
         let complaint = parse("zzzzzzzz = 1", Path::new("c.toml"), &Paths::in_home(Path::new("/"))).unwrap_err();
-        let names: Vec<_> = reference().tables.into_iter().map(|table| table.name.replace(".personal", "")).collect();
+        let mut names: Vec<_> = tables.iter().filter_map(|table| table.name.split('.').next()).collect();
+        names.dedup();
         assert!(complaint.to_string().contains(&format!("known here: {}", names.join(", "))), "{complaint}");
     }
 
@@ -160,6 +193,7 @@ mod tests {
                         (vec![quoted("https://a/"), quoted("http://127.0.0.1/")], vec![quoted("http://a/")])
                     }
                     "printable ASCII" => (vec![quoted("a b")], vec![quoted("ä"), quoted("")]),
+                    "begins with /" => (vec![quoted("/a/0/b~1c"), quoted("/")], vec![quoted("a"), quoted("")]),
                     // "always" needs a grant of its own, "command" a command; those rules have tests of their own.
                     "never, when-idle, command, always" => {
                         (vec![quoted("never"), quoted("when-idle")], vec![quoted("loud")])

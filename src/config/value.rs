@@ -178,6 +178,49 @@ pub(super) fn text(value: &Value<'_>) -> Read<String> {
     }
 }
 
+/// The name of a header, in lower case.
+pub(super) fn header(value: &Value<'_>) -> Read<String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    match value.get_ref().as_str() {
+        Some(name) if !name.is_empty() && name.chars().all(fits) => Ok(name.to_ascii_lowercase()),
+        Some(_) => Flaw::of(value, "is not the name of a header", "no request could carry the key"),
+        None => {
+            let what = format!("must be a string, not {}", kind(value.get_ref()));
+            Flaw::of(value, what, "no request could carry the key")
+        }
+    }
+}
+
+/// What stands before a key in a header: a word or nothing, and too short for a key itself.
+pub(super) fn prefix(value: &Value<'_>) -> Read<String> {
+    const LONGEST: usize = 16;
+    match value.get_ref().as_str() {
+        Some("") => Ok(String::new()),
+        Some(word) if word.len() > LONGEST => {
+            let what =
+                format!("must be at most {LONGEST} characters long; the key itself lies where `credentials` says");
+            Flaw::of(value, what, "a secret would lie in a file that is shown, copied and backed up")
+        }
+        _ => text(value),
+    }
+}
+
+/// A JSON pointer (RFC 6901) to something within a document.
+pub(super) fn pointer(value: &Value<'_>) -> Read<String> {
+    let nowhere = "it would lead nowhere in the answer";
+    let Some(pointer) = value.get_ref().as_str() else {
+        return Flaw::of(value, format!("must be a JSON pointer in quotes, not {}", kind(value.get_ref())), nowhere);
+    };
+    let mut escapes = pointer.split('~').skip(1);
+    if !pointer.starts_with('/') {
+        return Flaw::of(value, "must be a JSON pointer, which begins with `/`", nowhere);
+    }
+    if !escapes.all(|rest| rest.starts_with(['0', '1'])) {
+        return Flaw::of(value, "must write `~` as `~0` and a `/` within a name as `~1`", nowhere);
+    }
+    Ok(pointer.to_owned())
+}
+
 /// The URL of an endpoint: https, or http on loopback.
 pub(super) fn endpoint(value: &Value<'_>) -> Read<String> {
     let url = url(value)?;

@@ -54,6 +54,7 @@ impl Provider for Antigravity {
             client_id: "1071006060591-tmhssin2h21lcre235vtolojh4g403ep.apps.googleusercontent.com".to_owned(),
             token_encoding: TokenEncoding::Form,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 
@@ -150,7 +151,7 @@ mod tests {
             let poll = Poll { endpoints: &endpoints, tenant: None, replies: &answered, received: Stamp::UNIX_EPOCH };
             match Antigravity.converse(&poll) {
                 Next::Over(outcome) => return (outcome, asked),
-                Next::Send(request) => {
+                Next::Send(request) | Next::Also(request, _) => {
                     let (status, body) = replies[answered.len()];
                     asked.extend(request.body);
                     answered.push(reply(status, &[], body));

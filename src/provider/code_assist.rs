@@ -152,13 +152,7 @@ mod tests {
             ("http://127.0.0.1:81/g/v1internal:retrieveUserQuota", "http://127.0.0.1:81/g/v1internal:loadCodeAssist"),
             ("http://127.0.0.1:81/usage", "http://127.0.0.1:81/usage:loadCodeAssist"),
         ] {
-            let endpoints = Endpoints {
-                usage_url: usage_url.to_owned(),
-                token_url: String::new(),
-                client_id: String::new(),
-                token_encoding: crate::provider::TokenEncoding::Form,
-                user_agent: "somebody/1".to_owned(),
-            };
+            let endpoints = Endpoints { user_agent: "somebody/1".to_owned(), ..Endpoints::keyed(usage_url) };
             let load = load_request(&endpoints, &json!({"pluginType": "GEMINI"}));
             assert_eq!(load.url, expected);
             assert_eq!(load.body.as_deref(), Some(r#"{"metadata":{"pluginType":"GEMINI"}}"#));

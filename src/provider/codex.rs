@@ -32,6 +32,7 @@ impl Provider for Codex {
             client_id: "app_EMoamEEZ73f0CkXaXp7hrann".to_owned(),
             token_encoding: TokenEncoding::Json,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 
@@ -559,7 +560,7 @@ mod tests {
     fn next(usage_url: &str, replies: &[Reply]) -> String {
         let endpoints = Endpoints { usage_url: usage_url.to_owned(), ..Codex.endpoints() };
         match Codex.converse(&Poll { endpoints: &endpoints, tenant: None, replies, received: Stamp::UNIX_EPOCH }) {
-            Next::Send(request) => request.url,
+            Next::Send(request) | Next::Also(request, _) => request.url,
             Next::Over(outcome) => class(&outcome),
         }
     }

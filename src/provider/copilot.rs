@@ -31,6 +31,7 @@ impl Provider for Copilot {
             client_id: "Iv1.b507a08c87ecfe98".to_owned(),
             token_encoding: TokenEncoding::Form,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 
@@ -65,7 +66,7 @@ impl Provider for Copilot {
                 ("user-agent", endpoints.user_agent.clone()),
             ],
             body: None,
-            secret: SecretPlace::Header { name: "authorization", prefix: "token ".to_owned() },
+            secret: SecretPlace::Header { name: "authorization".into(), prefix: "token ".to_owned() },
         }
     }
 
@@ -515,7 +516,7 @@ mod tests {
             let endpoints = Endpoints { usage_url: configured.to_owned(), ..Copilot.endpoints() };
             let request = Copilot.usage_request(&endpoints, tenant);
             let prefix = "token ".to_owned();
-            assert_eq!(request.secret, SecretPlace::Header { name: "authorization", prefix });
+            assert_eq!(request.secret, SecretPlace::Header { name: "authorization".into(), prefix });
             request.url
         };
         let ghe = Some("ghe.example.test");

@@ -36,6 +36,7 @@ impl Provider for Cursor {
             client_id: "KbZUR41cY7W6zRSdpSUJ7I7mLYBKOCmB".to_owned(),
             token_encoding: TokenEncoding::Json,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 
@@ -107,7 +108,7 @@ fn dashboard_request(endpoints: &Endpoints, user: &str, path: &str) -> Request {
         url: format!("{host}{path}"),
         headers: vec![("accept", "application/json".to_owned()), ("user-agent", endpoints.user_agent.clone())],
         body: None,
-        secret: SecretPlace::Header { name: "cookie", prefix: format!("WorkosCursorSessionToken={user}%3A%3A") },
+        secret: SecretPlace::Header { name: "cookie".into(), prefix: format!("WorkosCursorSessionToken={user}%3A%3A") },
     }
 }
 
@@ -480,7 +481,9 @@ mod tests {
     fn next(usage_url: &str, tenant: Option<&str>, replies: &[Reply]) -> Vec<String> {
         let endpoints = Endpoints { usage_url: usage_url.to_owned(), ..Cursor.endpoints() };
         match Cursor.converse(&Poll { endpoints: &endpoints, tenant, replies, received: Stamp::UNIX_EPOCH }) {
-            Next::Send(request) => vec![format!("{:?} {} {:?}", request.method, request.url, request.secret)],
+            Next::Send(request) | Next::Also(request, _) => {
+                vec![format!("{:?} {} {:?}", request.method, request.url, request.secret)]
+            }
             Next::Over(outcome) => lines(&outcome),
         }
     }
@@ -490,7 +493,7 @@ mod tests {
         let ok = |body| reply(200, &[], body);
         let (team, none) = (sample!("team_no_plan.json"), sample!("summary_no_limits.json"));
         let next = |replies: &[Reply]| next(USAGE_URL, Some("user_01FAKE"), replies).remove(0);
-        let cookie = r#"Header { name: "cookie", prefix: "WorkosCursorSessionToken=user_01FAKE%3A%3A" }"#;
+        let cookie = r#"Header { name: "cookie".into(), prefix: "WorkosCursorSessionToken=user_01FAKE%3A%3A" }"#;
         let summary = format!("Get https://cursor.com/api/usage-summary {cookie}");
         let requests = format!("Get https://cursor.com/api/usage?user=user_01FAKE {cookie}");
 

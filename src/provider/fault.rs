@@ -16,6 +16,30 @@ use crate::policy::time::Stamp;
 /// What is said of a login that no refresh revives.
 const ENDED: &str = "the login was revoked or deactivated";
 
+/// A success that is not what the usage endpoint answers.
+pub(super) fn garbage(how: &'static str) -> UsageOutcome {
+    UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None }
+}
+
+/// What an error inside a success means, if its code is one that HTTP has too.
+pub(super) fn inside(reply: &Reply, code: Option<f64>, received: Stamp) -> UsageOutcome {
+    match code {
+        Some(code) if code.fract() == 0.0 && (400.0..600.0).contains(&code) => {
+            usage(&Reply { status: code as u16, ..reply.clone() }, received)
+        }
+        _ => garbage("the answer is an error with a code that is not known"),
+    }
+}
+
+/// As [`usage`], of a vendor that refuses keys in bare words: a body that is no page is a verdict too.
+pub(super) fn bare(reply: &Reply, received: Stamp) -> UsageOutcome {
+    let is_verdict = matches!(reply.status, 401 | 403) && Fault::read(reply).is_none();
+    if is_verdict && !is_challenge(reply, None) && !is_html(reply) && !shows_challenge(reply) {
+        return Fault { codes: Vec::new(), messages: String::new() }.of_token(reply.status);
+    }
+    usage(reply, received)
+}
+
 /// What an answer of the usage endpoint other than a success means.
 pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
     let status = reply.status;

@@ -126,6 +126,12 @@ impl Decimal {
         Self::from_minor(value, &Value::from(0))
     }
 
+    /// So many dollars: a number, or text such as `"$24.00"`.
+    pub fn dollars(value: &Value) -> Option<Self> {
+        let bare = value.as_str().and_then(|text| text.trim().strip_prefix('$'));
+        bare.map_or_else(|| Self::read(value), |text| Self::parse(text, 0))
+    }
+
     /// Whether this is more than nothing.
     pub fn is_positive(self) -> bool {
         self.units > 0
@@ -344,6 +350,37 @@ mod tests {
         ] {
             let read = |value| Decimal::read(value).unwrap();
             assert_eq!(read(&part).percent_of(read(&whole)), percent, "{part} of {whole}");
+        }
+    }
+
+    #[test]
+    fn dollars_are_read_with_and_without_their_sign() {
+        for (value, expected) in [
+            (json!("$21.84"), Some("21.84")),
+            (json!(" $0.50 "), Some("0.5")),
+            (json!("$-3"), Some("-3")),
+            (json!("21.84"), Some("21.84")),
+            (json!(12.5), Some("12.5")),
+            (json!("€21.84"), None),
+            (json!("$"), None),
+            (json!("$$1"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(Decimal::dollars(&value).map(|amount| amount.to_string()).as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_rounded_once_and_there_is_none_of_nothing() {
+        let read = |value| Decimal::read(&value).unwrap();
+        for (part, whole, expected) in [
+            (json!(9455), json!(10000), Some(94.55)),
+            (json!(12.5), json!(135), Some(12.5 * 100.0 / 135.0)),
+            (json!("-0.5"), json!("0.25"), Some(-200.0)),
+            (json!(5), json!(0), None),
+            (json!(5), json!(-1), None),
+        ] {
+            assert_eq!(read(part.clone()).percent_of(read(whole.clone())), expected, "{part} of {whole}");
         }
     }
 

@@ -43,6 +43,7 @@ impl Provider for Gemini {
             client_id: "681255809395-oo8ft2oprdrnp9e3aqf6av3hmdib135j.apps.googleusercontent.com".to_owned(),
             token_encoding: TokenEncoding::Form,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 
@@ -158,7 +159,7 @@ mod tests {
             let poll = Poll { endpoints: &endpoints, tenant: None, replies: &answered, received: Stamp::UNIX_EPOCH };
             match Gemini.converse(&poll) {
                 Next::Over(outcome) => return (outcome, asked),
-                Next::Send(request) => {
+                Next::Send(request) | Next::Also(request, _) => {
                     asked = request.body;
                     let (status, body) = replies[answered.len()];
                     answered.push(reply(status, &[], body));

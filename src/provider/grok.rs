@@ -46,6 +46,7 @@ impl Provider for Grok {
             client_id: "b1a00492-073a-47ea-816f-4c329264a828".to_owned(),
             token_encoding: TokenEncoding::Form,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 

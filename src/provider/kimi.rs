@@ -65,6 +65,7 @@ impl Provider for Kimi {
             client_id: "17e5f671-d194-4dfb-9706-5516cb48c098".to_owned(),
             token_encoding: TokenEncoding::Form,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 

@@ -12,6 +12,8 @@ mod code_assist;
 pub mod codex;
 pub mod copilot;
 pub mod cursor;
+pub mod custom;
+pub mod deepseek;
 pub mod exchange;
 mod fault;
 pub mod field;
@@ -20,11 +22,20 @@ mod grant;
 pub mod grok;
 pub mod jwt;
 pub mod kimi;
+pub mod minimax;
+pub mod moonshot;
+pub mod openrouter;
 mod period;
 #[cfg(test)]
 mod sample;
 pub mod store;
+pub mod synthetic;
+#[cfg(test)]
+mod told;
+pub mod zai;
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -32,20 +43,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::store::{Store, Stored};
-use crate::model::{ProviderId, Refusal, UsageOutcome, Window};
+use crate::model::{ProviderId, Refusal, UsageOutcome, Whereabouts, Window};
 use crate::policy::time::Stamp;
 
 /// The registry: every vendor, in the order the documentation lists them. A new one needs its file, its `mod` and its
 /// line here, its samples under `tests/data` and its page in `docs/providers.md`.
-pub static ALL: [&dyn Provider; 8] = [
+pub static ALL: [&dyn Provider; 15] = [
     &claude::Claude,
     &codex::Codex,
     &copilot::Copilot,
     &gemini::Gemini,
+    &zai::Zai,
     &kimi::Kimi,
     &cursor::Cursor,
+    &openrouter::OpenRouter,
+    &minimax::MiniMax,
+    &synthetic::Synthetic,
     &grok::Grok,
+    &deepseek::DeepSeek,
+    &moonshot::Moonshot,
     &antigravity::Antigravity,
+    &custom::Custom,
 ];
 
 /// HTTP method of a [`Request`].
@@ -75,7 +93,7 @@ pub enum SecretPlace {
     /// Another header, or another word before the token: `Authorization: token gho_…`, a cookie.
     Header {
         /// Lower case.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// What stands right before the token; may be empty.
         prefix: String,
     },
@@ -103,6 +121,14 @@ pub struct Request {
     pub body: Option<String>,
     /// Where `transport` puts the secret.
     pub secret: SecretPlace,
+}
+
+impl Request {
+    /// Asks `url` for JSON, with the access token as a bearer and under the name that `endpoints` says.
+    pub fn get(url: String, endpoints: &Endpoints) -> Self {
+        let headers = vec![("accept", "application/json".to_owned()), ("user-agent", endpoints.user_agent.clone())];
+        Self { method: Method::Get, url, headers, body: None, secret: SecretPlace::Bearer }
+    }
 }
 
 /// One whole answer, as far as a vendor's parser needs it. Its `Debug` leaves out headers and body: a token answer
@@ -158,6 +184,22 @@ pub struct Endpoints {
     pub token_encoding: TokenEncoding,
     /// `User-Agent` of every request.
     pub user_agent: String,
+    /// How the answer is read, where the config says it; `None` for a vendor that quotad knows.
+    pub recipe: Option<Arc<custom::Recipe>>,
+}
+
+impl Endpoints {
+    /// Those of a vendor of keys, which has a usage endpoint and nothing to refresh.
+    pub fn keyed(usage_url: &str) -> Self {
+        Self {
+            usage_url: usage_url.to_owned(),
+            token_url: String::new(),
+            client_id: String::new(),
+            token_encoding: TokenEncoding::Json,
+            user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
+        }
+    }
 }
 
 /// One poll as far as it has come. Most vendors need one request; some first ask which project the login belongs to.
@@ -178,6 +220,8 @@ pub struct Poll<'a> {
 pub enum Next {
     /// Send this; its answer joins [`Poll::replies`]. A vendor sends at most four in one poll.
     Send(Request),
+    /// Send this for what it may add. Where no whole answer comes, the poll is over all the same, with this outcome.
+    Also(Request, UsageOutcome),
     /// The poll is over.
     Over(UsageOutcome),
 }
@@ -194,6 +238,13 @@ pub trait Provider: Sync {
 
     /// The public endpoints and client id.
     fn endpoints(&self) -> Endpoints;
+
+    /// Those for the login that lies at `at`: a vendor with a host in each region tells by the place where a key
+    /// belongs, because a key must never reach the host of another region.
+    fn endpoints_for(&self, at: &Whereabouts) -> Endpoints {
+        let _ = at;
+        self.endpoints()
+    }
 
     /// Where the vendor's own client keeps the login, and who may refresh it how.
     fn store(&self) -> &'static Store;
@@ -213,7 +264,10 @@ pub trait Provider: Sync {
     fn read_login(&self, content: Value) -> Result<Stored, &'static str>;
 
     /// The request that asks for usage. `tenant` as in [`Poll::tenant`].
-    fn usage_request(&self, endpoints: &Endpoints, tenant: Option<&str>) -> Request;
+    fn usage_request(&self, endpoints: &Endpoints, tenant: Option<&str>) -> Request {
+        let _ = tenant;
+        Request::get(endpoints.usage_url.clone(), endpoints)
+    }
 
     /// What its answer means. `received` is when it arrived, for `Retry-After` dates without a `Date`.
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome;
@@ -257,19 +311,34 @@ pub fn named(name: &str) -> Option<&'static dyn Provider> {
     ALL.into_iter().find(|provider| provider.id().as_str() == name)
 }
 
-/// Every limit once: of two reports of one limit the first that has a percentage is kept. More windows than any plan
-/// has are dropped.
+/// More windows than any plan has; what lies beyond is dropped.
+const MOST_WINDOWS: usize = 100;
+
+/// Every limit once: of two reports of one limit the first that has a percentage is kept. Of too many the first
+/// are kept.
 fn distinct(reports: impl Iterator<Item = Window>) -> Vec<Window> {
-    const MOST: usize = 100;
     let mut windows: Vec<Window> = Vec::new();
     for report in reports {
         match windows.iter().position(|known| known.id == report.id) {
-            None if windows.len() < MOST => windows.push(report),
+            None if windows.len() < MOST_WINDOWS => windows.push(report),
             Some(at) if windows[at].used_percent.is_none() && report.used_percent.is_some() => windows[at] = report,
             _ => {}
         }
     }
     windows
+}
+
+/// What `read` makes of the JSON of a success; of anything else, what it means.
+fn answer(reply: &Reply, received: Stamp, read: impl FnOnce(Value) -> UsageOutcome) -> UsageOutcome {
+    match reply.status {
+        200..=299 => serde_json::from_slice(&reply.body).map_or(fault::garbage("the answer is not JSON"), read),
+        _ => fault::usage(reply, received),
+    }
+}
+
+/// An answer with these windows, each limit once.
+fn answered(windows: impl IntoIterator<Item = Window>, plan: Option<String>) -> UsageOutcome {
+    UsageOutcome::Answered { windows: distinct(windows.into_iter()), plan }
 }
 
 /// Whether the host of this URL is this machine (`127.0.0.0/8`, `[::1]`, `localhost`): such a URL may be plain http,

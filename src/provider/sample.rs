@@ -119,7 +119,7 @@ fn quietly(read: impl Fn() -> UsageOutcome, what: impl Fn() -> String) -> UsageO
 }
 
 /// The JSON pointers of a value and of everything in it.
-fn pointers_of(value: &Value, at: &str, found: &mut Vec<String>) {
+pub(super) fn pointers_of(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     let escaped = |key: &str| key.replace('~', "~0").replace('/', "~1");
     let parts: Vec<(String, &Value)> = match value {

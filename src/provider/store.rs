@@ -27,6 +27,19 @@ pub struct Store {
     pub because: &'static str,
 }
 
+impl Store {
+    /// The store of a vendor of keys: text, or a member of a JSON file. There is nothing to refresh in it.
+    pub const fn of_keys(places: &'static [Place], variables: &'static [&'static str]) -> Self {
+        let because = "a key has nothing to refresh";
+        Self { places, variables, form: Form::Text, layout: None, vendors_modes: &[], because }
+    }
+
+    /// Whether a login can be found in it without being told where it lies.
+    pub fn is_known(&self) -> bool {
+        !self.places.is_empty() || !self.variables.is_empty()
+    }
+}
+
 /// One place a login may lie: `<root>/<dir>/<file>`.
 #[derive(Debug)]
 pub struct Place {
@@ -156,6 +169,9 @@ impl StoredLogin {
         Ok(Some(Self { refresh, ..Self::key(access.into()) }))
     }
 }
+
+/// What tools call a key in a JSON file of their own.
+pub const KEY_MEMBERS: &[&str] = &["apiKey", "api_key", "key", "token"];
 
 /// A store that holds one API key: text, or the first of `members` in a JSON object. An empty one is no key.
 ///

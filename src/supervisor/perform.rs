@@ -113,17 +113,19 @@ impl Supervisor {
                 let tenant = lent.as_ref().and_then(|lent| lent.tenant.as_deref());
                 let received = clock.now().stamp;
                 let poll = provider::Poll { endpoints: &config.endpoints, tenant, replies: &replies, received };
-                let request = match provider.converse(&poll) {
-                    Next::Send(request) => request,
+                let (request, enough) = match provider.converse(&poll) {
+                    Next::Send(request) => (request, None),
+                    Next::Also(request, outcome) => (request, Some(outcome)),
                     Next::Over(outcome) => break outcome,
                 };
                 let answer = match &lent {
                     Some(lent) => transport.send(&request, &lent.access, deadline).await,
                     None => Err(Broken::Connect),
                 };
-                match answer {
-                    Ok(reply) => replies.push(reply),
-                    Err(cause) => break exchange::broken(broken.insert(cause)),
+                match (answer, enough) {
+                    (Ok(reply), _) => replies.push(reply),
+                    (Err(_), Some(outcome)) => break outcome,
+                    (Err(cause), None) => break exchange::broken(broken.insert(cause)),
                 }
             };
             let took = began.elapsed();

@@ -10,6 +10,7 @@ mod docs;
 mod doctor;
 mod faults;
 mod hostile;
+mod keys;
 mod kill;
 mod secrets;
 mod storm;

@@ -36,6 +36,7 @@ impl Provider for Claude {
             client_id: "9d1c250a-e61b-44d9-88ed-5944d1962f5e".to_owned(),
             token_encoding: TokenEncoding::Json,
             user_agent: concat!("quotad/", env!("CARGO_PKG_VERSION")).to_owned(),
+            recipe: None,
         }
     }
 
@@ -93,6 +94,7 @@ mod tests {
             client_id: "client".to_owned(),
             token_encoding: TokenEncoding::Form,
             user_agent: "somebody/1".to_owned(),
+            recipe: None,
         };
         let (usage, refresh) = (Claude.usage_request(&endpoints, None), Claude.refresh_request(&endpoints));
         assert_eq!((usage.method, usage.url, usage.secret), (Method::Get, endpoints.usage_url, SecretPlace::Bearer));

@@ -23,6 +23,7 @@ pub mod transport;
 pub mod service;
 pub mod logging;
 pub mod credential;
+pub mod source;
 pub mod config;
 pub mod supervisor;
 pub mod control;

@@ -5,7 +5,7 @@ use clap::Args;
 use super::page::{Page, Tone, plain};
 use super::{Daemon, Exit, Failure, print};
 use crate::control::wire::{self, Account, Window};
-use crate::model::AccountName;
+use crate::model::{AccountName, Source};
 use crate::policy::status::AccountState;
 
 /// Arguments of `status`.
@@ -129,7 +129,11 @@ fn said(window: &Window, page: &Page) -> Vec<String> {
         "active" => None,
         other => Some(other.replace('-', " ")),
     };
-    [status, reset, amount].into_iter().flatten().map(|text| plain(&text)).collect()
+    let older = window.read_at.map(|at| {
+        let floor = if window.source.as_deref() == Some(Source::Cache.as_str()) { "at least, " } else { "" };
+        format!("{floor}as of {}", page.ago(at))
+    });
+    [status, reset, amount, older].into_iter().flatten().map(|text| plain(&text)).collect()
 }
 
 fn facts(account: &Account, column: usize, page: &Page) -> String {
@@ -137,7 +141,8 @@ fn facts(account: &Account, column: usize, page: &Page) -> String {
         || "nothing read yet".to_owned(),
         |at| {
             let source = account.source.as_deref().map(|source| format!(", from {source}")).unwrap_or_default();
-            format!("{}{source}{}", page.ago(at), if account.stale { ", stale" } else { "" })
+            let floor = if account.at_least { ", at least so much" } else { "" };
+            format!("{}{source}{floor}{}", page.ago(at), if account.stale { ", stale" } else { "" })
         },
     );
     let mut facts = page.fact(column, "as of", if account.stale { Tone::Warn } else { Tone::Plain }, &as_of);

@@ -14,6 +14,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{self, DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response, Sse, sse};
@@ -29,6 +31,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::ingest::{self, HandOver};
 use super::reply::{Answer, Event, Explanation, Problem};
 use super::wire::Status;
 use crate::model::AccountName;
@@ -208,6 +211,7 @@ fn router(handle: Handle, more: Router<Handle>, stopping: CancellationToken) -> 
         .route("/v1/accounts/{name}/resume", post(|handle, name| command(handle, name, Command::Resume)))
         .route("/v1/accounts/{name}/poll", post(|handle, name| command(handle, name, Command::Poll)))
         .route("/v1/events", get(|State(handle): State<Handle>| async move { events(&handle, stopping) }))
+        .route(HandOver::PATH, post(hand_over))
         .merge(more)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -246,6 +250,17 @@ async fn command(
     match document.problem.as_ref().map(|problem| problem.status) {
         None => Json(document).into_response(),
         Some(status) => problem_json(status, &document),
+    }
+}
+
+async fn hand_over(State(handle): State<Handle>, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(refused) => return problem(refused.status(), &refused.body_text()),
+    };
+    match ingest::take(&handle, &body).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err((status, why)) => problem(status, &why),
     }
 }
 

@@ -254,6 +254,30 @@ work  claude  dead since 13:03
     }
 
     #[test]
+    fn the_page_says_who_spoke_and_that_a_floor_is_one() {
+        let mut view = sample::throttled();
+        let mut api = view.reading.take().unwrap();
+        api.windows[0].label = "weekly".to_owned();
+        api.windows[0].id = "seven_day".to_owned();
+        for (source, expected) in [
+            (Source::Cache, "  as of      5 min ago, from cache, at least so much\n"),
+            (Source::Statusline, "  as of      5 min ago, from statusline\n"),
+        ] {
+            let read_at = sample::at("2026-11-25T12:10:00Z");
+            let newest = model::Reading { windows: vec![sample::window()], read_at, source, ..api.clone() };
+            let view = AccountView { reading: Some(newest.over(api.clone())), ..view.clone() };
+            let page = shown(vec![view], &Page::for_tests(), "2026-11-25T12:15:00Z");
+            assert!(page.contains(expected), "{page}");
+            assert!(
+                page.contains(
+                    " resets in 2 h 13 min (15:28)\n                                          as of 10 min ago\n"
+                ),
+                "{page}"
+            );
+        }
+    }
+
+    #[test]
     fn a_daemon_without_accounts_says_what_to_do_and_a_notice_comes_first() {
         let mut snapshot = Snapshot { accounts: Vec::new(), ..sample::snapshot() };
         snapshot.notice = Some("state.db could not be read".to_owned());

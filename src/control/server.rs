@@ -353,8 +353,8 @@ fn problem_json(status: u16, document: &impl serde::Serialize) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt, Empty};
-    use hyper::body::{Bytes, Incoming};
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Incoming;
     use tokio::sync::{broadcast, oneshot};
 
     use super::*;
@@ -405,11 +405,15 @@ mod tests {
         }
 
         async fn ask(&self, method: &str, path: &str) -> hyper::Response<Incoming> {
+            self.send(method, path, "").await
+        }
+
+        async fn send(&self, method: &str, path: &str, body: &str) -> hyper::Response<Incoming> {
             let stream = UnixStream::connect(self.socket()).await.unwrap();
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
             tokio::spawn(connection);
             let request = hyper::Request::builder().method(method).uri(path).header("host", "quotad");
-            sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap()
+            sender.send_request(request.body(Full::new(Bytes::from(body.to_owned()))).unwrap()).await.unwrap()
         }
     }
 
@@ -471,6 +475,43 @@ mod tests {
             let problem: Problem = serde_json::from_str(&text(response).await).unwrap();
             assert_eq!((problem.status, problem.detail.as_str()), (status, detail));
         }
+    }
+
+    #[tokio::test]
+    async fn a_hand_over_goes_to_the_account_whose_login_it_is_and_anything_else_is_a_problem() {
+        let daemon = Daemon::start().await;
+        let body =
+            |credentials: &str, limits: &str| format!(r#"{{"credentials":"{credentials}","rate_limits":{limits}}}"#);
+        let ahead = r#"{"five_hour":{"used_percentage":5,"resets_at":4102444800}}"#;
+        let huge = format!(r#"{{"five_hour":"{}"}}"#, "x".repeat(MAX_BODY));
+        let own = "/home/u/.claude/.credentials.json";
+        for (body, status, detail) in [
+            (body(own, ahead), 204, ""),
+            (body("/home/u/x/../.claude/.credentials.json", ahead), 204, ""),
+            (
+                body("/home/u/.claude-work/.credentials.json", ahead),
+                404,
+                "no claude account has its login in /home/u/.claude-work",
+            ),
+            (body(own, "{}"), 422, "rate_limits names no window"),
+            (body(own, r#"{"five_hour":{"used_percentage":5,"resets_at":1}}"#), 422, "rate_limits names no window"),
+            (body(own, "null").replace("rate_limits", "limits"), 400, "the hand-over could not be read: missing field"),
+            ("[".repeat(1000), 400, "the hand-over could not be read"),
+            (String::new(), 400, "the hand-over could not be read"),
+            (body(own, &huge), 413, "length limit exceeded"),
+        ] {
+            let response = daemon.send("POST", HandOver::PATH, &body).await;
+            let shown = &body[..body.len().min(90)];
+            assert_eq!(response.status(), status, "{shown}");
+            let text = text(response).await;
+            assert!(text.contains(detail) && text.is_empty() == (status == 204), "{shown}: {text}");
+        }
+        let said = HandOver { credentials: own.into(), rate_limits: serde_json::from_str(ahead).unwrap() };
+        daemon.client().hand_over(&said).await.unwrap();
+        let stranger = HandOver { credentials: "/x".into(), ..said };
+        assert!(
+            matches!(daemon.client().hand_over(&stranger).await, Err(ClientError::Refused(problem)) if problem.status == 404)
+        );
     }
 
     #[tokio::test]

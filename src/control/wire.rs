@@ -468,6 +468,25 @@ mod tests {
     }
 
     #[test]
+    fn a_floor_says_so_and_a_window_that_the_newest_reading_lacks_carries_its_own_age_and_source() {
+        let mut view = sample::throttled();
+        let api = view.reading.take().unwrap();
+        let weekly = model::Window::named("seven_day", "weekly");
+        let read_at = sample::at("2026-11-25T12:10:00Z");
+        let cache = Reading { windows: vec![weekly], read_at, source: Source::Cache, ..api.clone() };
+        view.reading = Some(cache.over(api));
+        let json = serde_json::to_value(Account::of(&view, sample::now())).unwrap();
+        assert_eq!((&json["source"], &json["at_least"]), (&"cache".into(), &true.into()));
+        assert_eq!(json["read_at"], "2026-11-25T12:10:00Z");
+        let own: Vec<_> =
+            json["windows"].as_array().unwrap().iter().map(|w| (&w["id"], &w["read_at"], &w["source"])).collect();
+        let null = &serde_json::Value::Null;
+        let expected =
+            [("seven_day".into(), null, null), ("five_hour".into(), &"2026-11-25T12:05:00Z".into(), &"api".into())];
+        assert_eq!(own, expected.each_ref().map(|(id, at, source)| (id, *at, *source)));
+    }
+
+    #[test]
     fn words_and_fields_of_a_newer_daemon_can_still_be_read() {
         let newer = EXAMPLE
             .replace("\"state\":\"throttled\"", "\"state\":\"hibernating\",\"mood\":\"calm\"")

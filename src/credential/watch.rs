@@ -516,6 +516,28 @@ mod tests {
         assert!(watch.armed.is_empty());
     }
 
+    #[tokio::test]
+    async fn every_entry_of_a_local_directory_matters_as_soon_as_there_is_one() {
+        let (_dir, dir) = place();
+        let (local, day) = (Subject::Local(AccountName::parse("a").unwrap()), dir.join("sessions/14"));
+        let mut watch = Watch::new();
+        watch.watch(local.clone(), vec![day.clone(), dir.join("sessions")]);
+        let expected = BTreeSet::from([local.clone()]);
+        fs::create_dir(dir.join("sessions")).unwrap();
+        assert_eq!(next(&mut watch).await, expected, "the directory itself");
+        fs::create_dir(&day).unwrap();
+        assert_eq!(next(&mut watch).await, expected, "a new day");
+        let file = day.join("rollout-1.jsonl");
+        fs::write(&file, "1").unwrap();
+        assert_eq!(signalled(&mut watch, &dir, "created").await, expected, "a new file");
+        let before = signalled(&mut watch, &dir, "quiet").await;
+        assert_eq!(before, BTreeSet::new(), "nothing happened");
+        fs::write(&file, "2").unwrap();
+        assert_eq!(signalled(&mut watch, &dir, "written").await, expected, "a file that grows");
+        let _ = fs::read(&file).unwrap();
+        assert_eq!(signalled(&mut watch, &dir, "read").await, BTreeSet::new(), "reading is no news");
+    }
+
     #[test]
     fn lost_events_make_everything_suspect_and_a_lost_directory_is_told_from_a_lost_file() {
         let account = |text: &str| BTreeSet::from([name(text)]);

@@ -138,3 +138,51 @@ impl Version {
         Ok(Self { modified: metadata.modified()?, length: metadata.len(), inode: metadata.ino() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::credential::watch::{Subject, Watch};
+
+    #[test]
+    fn a_login_in_a_file_of_claude_or_codex_has_local_files() {
+        let home = Path::new("/home/u");
+        let file = || Whereabouts::File("/home/u/.x/login.json".into());
+        let has = |provider, at| LocalFiles::of(ProviderId::new(provider), &at, home).is_some();
+        assert!(has("claude", file()) && has("codex", file()));
+        assert!(!has("copilot", file()) && !has("codex", Whereabouts::Variable("KEY".into())));
+    }
+
+    /// Reader, watch and files together: a session of a new day is noticed and read.
+    #[tokio::test]
+    async fn a_session_file_of_a_new_day_is_noticed_and_read() {
+        let home = tempfile::tempdir().unwrap();
+        let name = AccountName::parse("codex").unwrap();
+        let at = Whereabouts::File(home.path().join("auth.json"));
+        let files = LocalFiles::of(ProviderId::new("codex"), &at, home.path()).unwrap();
+        let (report, mut reports) = mpsc::unbounded_channel();
+        let mut source = spawn(name.clone(), 7, files, Clock::real(), report);
+        let mut watch = Watch::new();
+        let now = Stamp::now();
+        for (day, used) in [("2026/09/14", 19.0), ("2026/10/01", 23.0)] {
+            watch.watch(Subject::Local(name.clone()), source.new_dirs().unwrap());
+            let dir = home.path().join("sessions").join(day);
+            fs::create_dir_all(&dir).unwrap();
+            let slot = json!({"used_percent": used, "window_minutes": 300, "resets_at": now.as_second() + 3600});
+            let payload = json!({"type": "token_count", "rate_limits": {"primary": slot}});
+            let event = json!({"timestamp": now.to_string(), "payload": payload});
+            fs::write(dir.join("rollout-x.jsonl"), event.to_string() + "\n").unwrap();
+            let noticed = tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
+            assert!(noticed.contains(&Subject::Local(name.clone())), "{day}");
+            source.consult();
+            let Report { born, input, .. } = reports.recv().await.unwrap();
+            let Input::Consulted(Some(said)) = input else { panic!("{day}: {input:?}") };
+            assert_eq!((born, said.reading.windows[0].used_percent, said.identity), (7, Some(used), None));
+        }
+    }
+}

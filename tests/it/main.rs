@@ -12,6 +12,7 @@ mod faults;
 mod hostile;
 mod kill;
 mod secrets;
+mod sources;
 mod storm;
 mod support;
 mod systemd;

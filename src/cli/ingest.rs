@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, ValueEnum};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,23 +30,9 @@ const LARGEST: u64 = 1 << 20;
 /// Arguments of `ingest`.
 #[derive(Debug, Args)]
 pub(super) struct Ingest {
-    #[command(subcommand)]
+    /// What stdin holds
+    #[arg(value_enum)]
     from: From,
-}
-
-#[derive(Debug, Subcommand)]
-enum From {
-    /// Take Claude Code's statusline JSON on stdin; then run COMMAND with the same stdin, or print nothing without one
-    ///
-    /// To hook it in, put it before your own command in ~/.claude/settings.json:
-    /// "statusLine": {"type": "command", "command": "quotad ingest claude-statusline -- ~/.claude/statusline.sh"}.
-    /// The numbers go to the account whose login the session uses (CLAUDE_CONFIG_DIR, else ~/.claude). Without a daemon,
-    /// or where it does not answer within 10 ms, the command runs all the same.
-    ClaudeStatusline(ClaudeStatusline),
-}
-
-#[derive(Debug, Args)]
-struct ClaudeStatusline {
     /// The daemon's socket [default: /run/user/UID/quotad/quotad.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -55,10 +41,16 @@ struct ClaudeStatusline {
     command: Vec<OsString>,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum From {
+    /// The JSON that Claude Code writes to its statusline command
+    ClaudeStatusline,
+}
+
 impl Ingest {
     /// Hands over, then becomes the user's command.
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let From::ClaudeStatusline(ClaudeStatusline { socket, command }) = self.from;
+        let Self { from: From::ClaudeStatusline, socket, command } = self;
         let mut said = kept_stdin()
             .map_err(|error| Failure::new(Exit::Failed, format!("taking the statusline's JSON from stdin: {error}")))?;
         // Nothing that goes wrong here is the statusline's concern.

@@ -62,6 +62,15 @@ enum Verb {
     /// Ask as soon as the floor and the gates allow
     Poll(command::Ask),
     /// Hand over what a vendor's client says in passing, such as Claude Code to its statusline
+    ///
+    /// Takes the JSON on stdin and gives its limits to the daemon; then COMMAND takes this process over, with the same
+    /// stdin, so that output, exit code and signals are its own. Without COMMAND nothing is printed. To hook it in, put
+    /// it before your own command in ~/.claude/settings.json:
+    ///
+    /// "statusLine": {"type": "command", "command": "quotad ingest claude-statusline -- ~/.claude/statusline.sh"}
+    ///
+    /// The numbers go to the account whose login the session uses, as its environment says. Where no daemon answers
+    /// within 10 ms, the command runs all the same.
     Ingest(ingest::Ingest),
     /// Validate the config file
     Check(check::Check),

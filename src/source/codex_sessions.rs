@@ -152,7 +152,8 @@ fn sorted(dir: &Path, fits: impl Fn(&str) -> bool) -> Vec<String> {
 
 /// The session files of these days, the last written first.
 fn files(days: &[PathBuf]) -> Vec<(PathBuf, Version)> {
-    let is_session = |name: &str| name.starts_with("rollout-") && name.ends_with(".jsonl");
+    let is_session =
+        |name: &str| name.strip_prefix("rollout-").is_some_and(|rest| rest.strip_suffix(".jsonl").is_some());
     let paths = days.iter().flat_map(|day| sorted(day, is_session).into_iter().map(|name| day.join(name)));
     let version = |path: PathBuf| {
         let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;

@@ -124,7 +124,7 @@ fn a_cooling_gate_is_neither_opened_nor_shortened_nor_lengthened_and_the_numbers
         world.local = Some(said(&world, Source::Sessions, minute as f64, 0));
         world.run(MIN);
     }
-    assert_eq!((world.state(), world.view().usage_gate.clone()), (AccountState::Throttled, gate));
+    assert_eq!((world.state(), world.view().usage_gate), (AccountState::Throttled, gate));
     assert_eq!(world.view().usage_gate.state, GateState::Cooling);
     assert_eq!((world.account.counters.polls, world.account.counters.ok), (2, 1));
     assert!(shown(&world).ends_with("sessions"), "{}", shown(&world));

@@ -72,6 +72,7 @@ fn window(slot: &Value, at: Stamp) -> Option<(u64, Window)> {
         1440 => ("day".to_owned(), "daily".to_owned()),
         10_080 => ("seven_day".to_owned(), "weekly".to_owned()),
         43_200 => ("month".to_owned(), "monthly".to_owned()),
+        n if n % 1440 == 0 => (format!("{}_day", n / 1440), format!("{}-day", n / 1440)),
         n if n % 60 == 0 => (format!("{}_hour", n / 60), format!("{}-hour", n / 60)),
         n => (format!("{n}_minute"), format!("{n}-minute")),
     };
@@ -273,6 +274,7 @@ mod tests {
             (json!({"primary": slot(10_080), "secondary": slot(300)}), "five_hour seven_day"),
             (json!({"limit_id": null, "primary": slot(10_080), "secondary": null}), "seven_day"),
             (json!({"primary": slot(43_200), "secondary": slot(540)}), "9_hour month"),
+            (json!({"primary": slot(2880)}), "2_day"),
             (json!({"primary": slot(300), "secondary": slot(300)}), "five_hour"),
             (json!({"primary": {"used_percent": null, "window_minutes": 300}, "secondary": slot(45)}), "45_minute"),
             (json!({"limit_id": "codex_bengalfox", "primary": slot(300)}), "-"),

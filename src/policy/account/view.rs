@@ -28,7 +28,9 @@ impl Words {
 impl Account {
     /// The account as everyone sees it. While something is under way, what was settled before stands.
     pub fn view(&self, now: Now) -> AccountView {
-        let mut words = if self.is_settled() { self.words(now) } else { self.settled.clone() };
+        // Reading local files is about to change numbers, not the state.
+        let stands = self.is_settled() || self.activity == Activity::Consulting;
+        let mut words = if stands { self.words(now) } else { self.settled.clone() };
         if let (true, Some(warning)) = (words.action == NOTHING, &self.warning) {
             words.action.clone_from(warning);
         }

@@ -7,8 +7,8 @@
 //! The modules below are listed bottom first: **a file may use only what stands above it in this list**, and
 //! `tests/it/architecture.rs` holds the code to it. `policy` and `provider` decide and are pure: time and chance come
 //! in as arguments, actions go out. Everything else performs. Each outside thing has one owner: `clock` reads
-//! clocks, `state` owns `state.db`, `transport` talks HTTP, `credential` opens credential files, `service` knows
-//! systemd and signals.
+//! clocks, `state` owns `state.db`, `transport` talks HTTP, `credential` opens credential files, `source` reads
+//! what clients note of their limits, `service` knows systemd and signals.
 //!
 //! `docs/architecture.md` walks through a poll and a refresh; `docs/policy.md` states every waiting rule.
 
@@ -23,6 +23,7 @@ pub mod transport;
 pub mod service;
 pub mod logging;
 pub mod credential;
+pub mod source;
 pub mod config;
 pub mod supervisor;
 pub mod control;

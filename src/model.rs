@@ -218,6 +218,43 @@ pub struct Reading {
     pub read_at: Timestamp,
     /// Who said so.
     pub source: Source,
+    /// What an earlier reading said of windows that this source does not report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Box<Self>>,
+}
+
+impl Reading {
+    /// This reading in front of what was known: windows that it does not report are kept with their own age and source.
+    pub fn over(mut self, known: Self) -> Self {
+        self.plan = self.plan.or_else(|| known.plan.clone());
+        self.earlier = known.without(&self.windows).map(Box::new);
+        self
+    }
+
+    fn without(mut self, said: &[Window]) -> Option<Self> {
+        self.windows.retain(|window| said.iter().all(|other| other.id != window.id));
+        let earlier = self.earlier.take().and_then(|earlier| earlier.without(said));
+        if self.windows.is_empty() {
+            return earlier;
+        }
+        self.earlier = earlier.map(Box::new);
+        Some(self)
+    }
+
+    /// Every window, each with the reading that says it, the newest reading first.
+    pub fn every_window(&self) -> impl Iterator<Item = (&Self, &Window)> {
+        let readings = std::iter::successors(Some(self), |reading| reading.earlier.as_deref());
+        readings.flat_map(|reading| reading.windows.iter().map(move |window| (reading, window)))
+    }
+}
+
+/// A reading that cost no request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalReading {
+    /// What it says.
+    pub reading: Reading,
+    /// The account it is about, as in [`Login::identity`]; `None` where the source lies with the login itself.
+    pub identity: Option<String>,
 }
 
 /// Where an account's secret lies.

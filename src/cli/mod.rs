@@ -9,6 +9,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod explain;
+mod ingest;
 mod install;
 mod man;
 mod once;
@@ -60,6 +61,17 @@ enum Verb {
     Resume(command::Ask),
     /// Ask as soon as the floor and the gates allow
     Poll(command::Ask),
+    /// Hand over what a vendor's client says in passing, such as Claude Code to its statusline
+    ///
+    /// Takes the JSON on stdin and gives its limits to the daemon; then COMMAND takes this process over, with the same
+    /// stdin, so that output, exit code and signals are its own. Without COMMAND nothing is printed. To hook it in, put
+    /// it before your own command in ~/.claude/settings.json:
+    ///
+    /// "statusLine": {"type": "command", "command": "quotad ingest claude-statusline -- ~/.claude/statusline.sh"}
+    ///
+    /// The numbers go to the account whose login the session uses, as its environment says. Where no daemon answers
+    /// within 10 ms, the command runs all the same.
+    Ingest(ingest::Ingest),
     /// Validate the config file
     Check(check::Check),
     /// Make quotad a service of this user, or fit an installed one to its config
@@ -90,6 +102,7 @@ impl Cli {
             Verb::Pause(verb) => verb.run(Command::Pause),
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
+            Verb::Ingest(verb) => verb.run(),
             Verb::Check(verb) => verb.run(config),
             Verb::Install(verb) => verb.run(config),
             Verb::Uninstall(verb) => verb.run(config),
@@ -237,6 +250,8 @@ mod tests {
             "pause personal --socket s --config c",
             "resume personal --socket s --config c",
             "poll personal --socket s --config c",
+            "ingest claude-statusline",
+            "ingest claude-statusline --socket s -- sh -c x --json",
             "check --config c",
             "install --refresh when-idle --dry-run --config c",
             "uninstall --dry-run --config c",
@@ -247,7 +262,16 @@ mod tests {
             Cli::try_parse_from(["quotad"].into_iter().chain(line.split(' ')))
                 .unwrap_or_else(|e| panic!("{line}: {e}"));
         }
-        for line in ["", "explain", "poll", "poll Nö", "status a b", "resume --force personal"] {
+        for line in [
+            "",
+            "explain",
+            "poll",
+            "poll Nö",
+            "ingest",
+            "ingest claude-statusline x",
+            "status a b",
+            "resume --force personal",
+        ] {
             let refused = Cli::try_parse_from(["quotad"].into_iter().chain(line.split_whitespace())).unwrap_err();
             assert!(refused.use_stderr(), "{line}");
         }

@@ -5,7 +5,7 @@ use clap::Args;
 use super::page::{Page, Tone, plain};
 use super::{Daemon, Exit, Failure, print};
 use crate::control::wire::{self, Account, Window};
-use crate::model::AccountName;
+use crate::model::{AccountName, Source};
 use crate::policy::status::AccountState;
 
 /// Arguments of `status`.
@@ -129,7 +129,11 @@ fn said(window: &Window, page: &Page) -> Vec<String> {
         "active" => None,
         other => Some(other.replace('-', " ")),
     };
-    [status, reset, amount].into_iter().flatten().map(|text| plain(&text)).collect()
+    let older = window.read_at.map(|at| {
+        let floor = if window.source.as_deref() == Some(Source::Cache.as_str()) { "at least, " } else { "" };
+        format!("{floor}as of {}", page.ago(at))
+    });
+    [status, reset, amount, older].into_iter().flatten().map(|text| plain(&text)).collect()
 }
 
 fn facts(account: &Account, column: usize, page: &Page) -> String {
@@ -137,7 +141,8 @@ fn facts(account: &Account, column: usize, page: &Page) -> String {
         || "nothing read yet".to_owned(),
         |at| {
             let source = account.source.as_deref().map(|source| format!(", from {source}")).unwrap_or_default();
-            format!("{}{source}{}", page.ago(at), if account.stale { ", stale" } else { "" })
+            let floor = if account.at_least { ", at least so much" } else { "" };
+            format!("{}{source}{floor}{}", page.ago(at), if account.stale { ", stale" } else { "" })
         },
     );
     let mut facts = page.fact(column, "as of", if account.stale { Tone::Warn } else { Tone::Plain }, &as_of);
@@ -246,6 +251,30 @@ work  claude  dead since 13:03
         let page = shown(vec![sample::throttled()], &Page::for_tests(), "2026-11-25T15:00:00Z");
         assert!(page.contains(" ?  reset at 15:28, not read since\n"), "{page}");
         assert!(page.contains("  as of      2 h 55 min ago, from api, stale\n"), "{page}");
+    }
+
+    #[test]
+    fn the_page_says_who_spoke_and_that_a_floor_is_one() {
+        let mut view = sample::throttled();
+        let mut api = view.reading.take().unwrap();
+        api.windows[0].label = "weekly".to_owned();
+        api.windows[0].id = "seven_day".to_owned();
+        for (source, expected) in [
+            (Source::Cache, "  as of      5 min ago, from cache, at least so much\n"),
+            (Source::Statusline, "  as of      5 min ago, from statusline\n"),
+        ] {
+            let read_at = sample::at("2026-11-25T12:10:00Z");
+            let newest = model::Reading { windows: vec![sample::window()], read_at, source, ..api.clone() };
+            let view = AccountView { reading: Some(newest.over(api.clone())), ..view.clone() };
+            let page = shown(vec![view], &Page::for_tests(), "2026-11-25T12:15:00Z");
+            assert!(page.contains(expected), "{page}");
+            assert!(
+                page.contains(
+                    " resets in 2 h 13 min (15:28)\n                                          as of 10 min ago\n"
+                ),
+                "{page}"
+            );
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
@@ -16,6 +16,7 @@ use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::ingest::HandOver;
 use super::reply::{Answer, Explanation, Problem, command_word};
 use super::wire::Status;
 use crate::model::AccountName;
@@ -86,25 +87,42 @@ impl Client {
     /// See [`ClientError`].
     pub async fn command(&self, account: &AccountName, command: Command) -> Result<Answer, ClientError> {
         let path = format!("/v1/accounts/{account}/{}", command_word(command));
-        let (_, body) = self.exchange(Method::POST, &path).await?;
+        let (_, body) = self.exchange(Method::POST, &path, Bytes::new()).await?;
         // A refused command is a problem document too, so the fuller document is tried first.
         serde_json::from_slice(&body).map_err(|_| self.refused(&body))
     }
 
+    /// Hands over what Claude Code told its statusline. The caller's to bound: a statusline waits for nobody.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; a login that no account has is [`ClientError::Refused`] with status 404.
+    pub async fn hand_over(&self, said: &HandOver) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(said).map_err(|e| self.garbled(&e))?;
+        match self.exchange_unbounded(Method::POST, HandOver::PATH, body.into()).await? {
+            (StatusCode::NO_CONTENT, _) => Ok(()),
+            (_, body) => Err(self.refused(&body)),
+        }
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        match self.exchange(Method::GET, path).await? {
+        match self.exchange(Method::GET, path, Bytes::new()).await? {
             (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(|e| self.garbled(&e)),
             (_, body) => Err(self.refused(&body)),
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
-        tokio::time::timeout(DEADLINE, self.exchange_unbounded(method, path))
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), ClientError> {
+        tokio::time::timeout(DEADLINE, self.exchange_unbounded(method, path, body))
             .await
             .unwrap_or_else(|_| Err(ClientError::Silent(self.socket.clone())))
     }
 
-    async fn exchange_unbounded(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange_unbounded(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon(self.socket.clone()),
             _ => ClientError::Unreachable(self.socket.clone(), error),
@@ -114,7 +132,7 @@ impl Client {
         }
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.garbled(&e))?;
         tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(path).header(HOST, "quotad").body(Empty::<Bytes>::new());
+        let request = Request::builder().method(method).uri(path).header(HOST, "quotad").body(Full::new(body));
         let request = request.map_err(|e| self.garbled(&e))?;
         let (head, body) = sender.send_request(request).await.map_err(|e| self.garbled(&e))?.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| self.garbled(&e))?;

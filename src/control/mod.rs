@@ -1,9 +1,10 @@
 //! The Unix socket through which scripts, bars and the CLI see and ask the daemon.
 //!
-//! Owns the documents ([`wire`], [`reply`]), the daemon's end ([`server`]) and the CLI's end ([`client`]). Decides
+//! Owns the documents ([`wire`], [`reply`], [`ingest`]), the daemon's end ([`server`]) and the CLI's end ([`client`]). Decides
 //! nothing: it shows the supervisor's snapshot and hands commands to it, and no document holds a token.
 
 pub mod client;
+pub mod ingest;
 pub mod reply;
 pub mod server;
 pub mod wire;

@@ -14,6 +14,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{self, DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Json, Response, Sse, sse};
@@ -29,6 +31,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::ingest::{self, HandOver};
 use super::reply::{Answer, Event, Explanation, Problem};
 use super::wire::Status;
 use crate::model::AccountName;
@@ -208,6 +211,7 @@ fn router(handle: Handle, more: Router<Handle>, stopping: CancellationToken) -> 
         .route("/v1/accounts/{name}/resume", post(|handle, name| command(handle, name, Command::Resume)))
         .route("/v1/accounts/{name}/poll", post(|handle, name| command(handle, name, Command::Poll)))
         .route("/v1/events", get(|State(handle): State<Handle>| async move { events(&handle, stopping) }))
+        .route(HandOver::PATH, post(hand_over))
         .merge(more)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -246,6 +250,17 @@ async fn command(
     match document.problem.as_ref().map(|problem| problem.status) {
         None => Json(document).into_response(),
         Some(status) => problem_json(status, &document),
+    }
+}
+
+async fn hand_over(State(handle): State<Handle>, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(refused) => return problem(refused.status(), &refused.body_text()),
+    };
+    match ingest::take(&handle, &body).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err((status, why)) => problem(status, &why),
     }
 }
 
@@ -338,8 +353,8 @@ fn problem_json(status: u16, document: &impl serde::Serialize) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{BodyExt, Empty};
-    use hyper::body::{Bytes, Incoming};
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Incoming;
     use tokio::sync::{broadcast, oneshot};
 
     use super::*;
@@ -390,11 +405,15 @@ mod tests {
         }
 
         async fn ask(&self, method: &str, path: &str) -> hyper::Response<Incoming> {
+            self.send(method, path, "").await
+        }
+
+        async fn send(&self, method: &str, path: &str, body: &str) -> hyper::Response<Incoming> {
             let stream = UnixStream::connect(self.socket()).await.unwrap();
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
             tokio::spawn(connection);
             let request = hyper::Request::builder().method(method).uri(path).header("host", "quotad");
-            sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap()
+            sender.send_request(request.body(Full::new(Bytes::from(body.to_owned()))).unwrap()).await.unwrap()
         }
     }
 
@@ -456,6 +475,43 @@ mod tests {
             let problem: Problem = serde_json::from_str(&text(response).await).unwrap();
             assert_eq!((problem.status, problem.detail.as_str()), (status, detail));
         }
+    }
+
+    #[tokio::test]
+    async fn a_hand_over_goes_to_the_account_whose_login_it_is_and_anything_else_is_a_problem() {
+        let daemon = Daemon::start().await;
+        let body =
+            |credentials: &str, limits: &str| format!(r#"{{"credentials":"{credentials}","rate_limits":{limits}}}"#);
+        let ahead = r#"{"five_hour":{"used_percentage":5,"resets_at":4102444800}}"#;
+        let huge = format!(r#"{{"five_hour":"{}"}}"#, "x".repeat(MAX_BODY));
+        let own = "/home/u/.claude/.credentials.json";
+        for (body, status, detail) in [
+            (body(own, ahead), 204, ""),
+            (body("/home/u/x/../.claude/.credentials.json", ahead), 204, ""),
+            (
+                body("/home/u/.claude-work/.credentials.json", ahead),
+                404,
+                "no claude account has its login in /home/u/.claude-work",
+            ),
+            (body(own, "{}"), 422, "rate_limits names no window"),
+            (body(own, r#"{"five_hour":{"used_percentage":5,"resets_at":1}}"#), 422, "rate_limits names no window"),
+            (body(own, "null").replace("rate_limits", "limits"), 400, "the hand-over could not be read: missing field"),
+            ("[".repeat(1000), 400, "the hand-over could not be read"),
+            (String::new(), 400, "the hand-over could not be read"),
+            (body(own, &huge), 413, "length limit exceeded"),
+        ] {
+            let response = daemon.send("POST", HandOver::PATH, &body).await;
+            let shown = &body[..body.len().min(90)];
+            assert_eq!(response.status(), status, "{shown}");
+            let text = text(response).await;
+            assert!(text.contains(detail) && text.is_empty() == (status == 204), "{shown}: {text}");
+        }
+        let said = HandOver { credentials: own.into(), rate_limits: serde_json::from_str(ahead).unwrap() };
+        daemon.client().hand_over(&said).await.unwrap();
+        let stranger = HandOver { credentials: "/x".into(), ..said };
+        assert!(
+            matches!(daemon.client().hand_over(&stranger).await, Err(ClientError::Refused(problem)) if problem.status == 404)
+        );
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@
 use jiff::{RoundMode, TimestampRound, Unit};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AccountName, Amount};
+use crate::model::{self, AccountName, Amount, Reading, Source};
 use crate::policy::status::{self, AccountState, AccountView, GateView};
 use crate::policy::time::Stamp;
 use crate::supervisor::handle::Snapshot;
@@ -66,6 +66,9 @@ pub struct Account {
     pub read_at: Option<Stamp>,
     /// Who said so: a word of [`crate::model::Source`].
     pub source: Option<String>,
+    /// Whether the numbers are a floor: at least so much is used. Left out when they are exact.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// Whether the numbers are older than two intervals, or one of their windows was reset since.
     pub stale: bool,
     /// When the next poll is due.
@@ -105,6 +108,12 @@ pub struct Window {
     pub burn_per_hour: Option<f64>,
     /// When nothing is left at that pace.
     pub exhausts_at: Option<Stamp>,
+    /// Where the account's newest reading does not report this window: when its numbers were true. Else left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Stamp>,
+    /// Under the same condition, who said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// The credential file of an account.
@@ -199,9 +208,15 @@ impl Account {
             since: past(view.since),
             until: view.until.map(deadline),
             action: view.action.clone(),
-            windows: reading.into_iter().flat_map(|r| &r.windows).map(|window| Window::of(window, now)).collect(),
+            windows: reading
+                .into_iter()
+                .flat_map(|newest| {
+                    newest.every_window().map(move |(said, window)| Window::of(window, said, newest, now))
+                })
+                .collect(),
             read_at: reading.map(|r| past(r.read_at)),
             source: reading.map(|r| r.source.as_str().to_owned()),
+            at_least: reading.is_some_and(|r| r.source == Source::Cache),
             stale: view.is_stale(now),
             next_poll_at: view.next_poll_at.map(deadline),
             credentials: Credentials::of(&view.credentials),
@@ -221,8 +236,10 @@ impl Account {
 }
 
 impl Window {
-    fn of(window: &crate::model::Window, now: Stamp) -> Self {
+    /// A window as `said` has it, which may be older than the `newest` reading.
+    fn of(window: &model::Window, said: &Reading, newest: &Reading, now: Stamp) -> Self {
         let reset_passed = window.resets_at.is_some_and(|at| at <= now);
+        let is_older = !std::ptr::eq(said, newest);
         Self {
             id: window.id.clone(),
             label: window.label.clone(),
@@ -236,6 +253,8 @@ impl Window {
             reset_passed,
             burn_per_hour: None,
             exhausts_at: None,
+            read_at: is_older.then(|| past(said.read_at)),
+            source: is_older.then(|| said.source.as_str().to_owned()),
         }
     }
 }
@@ -360,6 +379,7 @@ pub(crate) mod sample {
                 plan: None,
                 read_at: at("2026-11-25T12:05:00Z"),
                 source: Source::Api,
+                earlier: None,
             }),
             next_poll_at: until,
             interval: Duration::from_mins(10),
@@ -445,6 +465,25 @@ mod tests {
         view.reading = None;
         let account = Account::of(&view, sample::now());
         assert!(account.stale && account.windows.is_empty() && account.read_at.is_none() && account.source.is_none());
+    }
+
+    #[test]
+    fn a_floor_says_so_and_a_window_that_the_newest_reading_lacks_carries_its_own_age_and_source() {
+        let mut view = sample::throttled();
+        let api = view.reading.take().unwrap();
+        let weekly = model::Window::named("seven_day", "weekly");
+        let read_at = sample::at("2026-11-25T12:10:00Z");
+        let cache = Reading { windows: vec![weekly], read_at, source: Source::Cache, ..api.clone() };
+        view.reading = Some(cache.over(api));
+        let json = serde_json::to_value(Account::of(&view, sample::now())).unwrap();
+        assert_eq!((&json["source"], &json["at_least"]), (&"cache".into(), &true.into()));
+        assert_eq!(json["read_at"], "2026-11-25T12:10:00Z");
+        let own: Vec<_> =
+            json["windows"].as_array().unwrap().iter().map(|w| (&w["id"], &w["read_at"], &w["source"])).collect();
+        let null = &serde_json::Value::Null;
+        let expected =
+            [("seven_day".into(), null, null), ("five_hour".into(), &"2026-11-25T12:05:00Z".into(), &"api".into())];
+        assert_eq!(own, expected.each_ref().map(|(id, at, source)| (id, *at, *source)));
     }
 
     #[test]

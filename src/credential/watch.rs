@@ -31,6 +31,8 @@ const LONGEST_CHAIN: usize = 40;
 pub enum Subject {
     /// An account's credential file and what tells whose login it is.
     Account(AccountName),
+    /// Directories in which an account's local files lie: whatever changes in them matters.
+    Local(AccountName),
     /// The config file.
     Config,
     /// Places where a login may appear.
@@ -40,7 +42,7 @@ pub enum Subject {
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Account(name) => name.fmt(f),
+            Self::Account(name) | Self::Local(name) => name.fmt(f),
             Self::Config => f.write_str("(the config file)"),
             Self::Discovery => f.write_str("(logins that may appear)"),
         }
@@ -61,7 +63,7 @@ pub struct Watch {
     arrived: watch::Receiver<News>,
 }
 
-/// Which names matter to whom, by directory.
+/// Which names matter to whom, by directory. The empty name stands for every entry.
 type Interest = BTreeMap<PathBuf, BTreeMap<OsString, BTreeSet<Subject>>>;
 
 /// What was seen since it was last taken.
@@ -158,6 +160,11 @@ impl Watch {
             for (dir, name) in paths.iter().flat_map(|path| trail(path)) {
                 interest.entry(dir).or_default().entry(name).or_default().insert(subject.clone());
             }
+            let wants_entries = matches!(subject, Subject::Local(_));
+            for dir in paths.iter().filter(|path| wants_entries && path.is_dir()) {
+                let names = interest.entry(dir.clone()).or_default();
+                names.entry(OsString::new()).or_default().insert(subject.clone());
+            }
         }
         interest
     }
@@ -249,8 +256,8 @@ fn pass_on(event: &notify::Result<Event>, interest: &Interest, news: &watch::Sen
                     }
                 }
                 if let (Some(dir), Some(name)) = (path.parent(), path.file_name()) {
-                    let watchers = interest.get(dir).and_then(|names| names.get(name));
-                    changed.extend(watchers.into_iter().flatten().cloned());
+                    let watchers = interest.get(dir).map(|names| [names.get(name), names.get(OsStr::new(""))]);
+                    changed.extend(watchers.into_iter().flatten().flatten().flatten().cloned());
                 }
             }
         }
@@ -507,6 +514,28 @@ mod tests {
         assert_eq!(watch.armed.len(), 1);
         watch.forget(&name("b"));
         assert!(watch.armed.is_empty());
+    }
+
+    #[tokio::test]
+    async fn every_entry_of_a_local_directory_matters_as_soon_as_there_is_one() {
+        let (_dir, dir) = place();
+        let (local, day) = (Subject::Local(AccountName::parse("a").unwrap()), dir.join("sessions/14"));
+        let mut watch = Watch::new();
+        watch.watch(local.clone(), vec![day.clone(), dir.join("sessions")]);
+        let expected = BTreeSet::from([local.clone()]);
+        fs::create_dir(dir.join("sessions")).unwrap();
+        assert_eq!(next(&mut watch).await, expected, "the directory itself");
+        fs::create_dir(&day).unwrap();
+        assert_eq!(next(&mut watch).await, expected, "a new day");
+        let file = day.join("rollout-1.jsonl");
+        fs::write(&file, "1").unwrap();
+        assert_eq!(signalled(&mut watch, &dir, "created").await, expected, "a new file");
+        let before = signalled(&mut watch, &dir, "quiet").await;
+        assert_eq!(before, BTreeSet::new(), "nothing happened");
+        fs::write(&file, "2").unwrap();
+        assert_eq!(signalled(&mut watch, &dir, "written").await, expected, "a file that grows");
+        let _ = fs::read(&file).unwrap();
+        assert_eq!(signalled(&mut watch, &dir, "read").await, BTreeSet::new(), "reading is no news");
     }
 
     #[test]

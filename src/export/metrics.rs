@@ -7,6 +7,7 @@
 //! `prometheus-client` writes `OpenMetrics`; the older text format names counters with their suffix in the header and
 //! knows no info type. `Page::counter` and `Page::info` are all the difference there is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSe
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::model::Window;
+use crate::model::{Reading, Window};
 use crate::policy::status::{AccountState, AccountView, GateView};
 use crate::policy::time::Stamp;
 use crate::supervisor::handle::{Handle, Snapshot, TIMING_BOUNDS};
@@ -190,9 +191,9 @@ type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
 /// An account's windows, each id once: a second sample of the same name would make the scraper refuse the whole page.
 fn distinct_windows(account: &AccountView) -> impl Iterator<Item = (&AccountView, &Window)> {
-    let windows = account.reading.as_ref().map_or(&[][..], |reading| &reading.windows);
-    let is_first = |at: usize| windows[..at].iter().all(|earlier| earlier.id != windows[at].id);
-    (0..windows.len()).filter(move |at| is_first(*at)).map(move |at| (account, &windows[at]))
+    let windows: Vec<_> = account.reading.iter().flat_map(Reading::every_window).map(|(_, window)| window).collect();
+    let mut seen = BTreeSet::new();
+    windows.into_iter().filter(move |window| seen.insert(&window.id)).map(move |window| (account, window))
 }
 
 fn window_labels<'a>(account: &'a AccountView, window: &'a Window) -> Labels<'a, 3> {

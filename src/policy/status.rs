@@ -186,7 +186,7 @@ impl AccountView {
     pub fn is_stale(&self, now: Stamp) -> bool {
         self.reading.as_ref().is_none_or(|reading| {
             let age = std::time::Duration::try_from(now.duration_since(reading.read_at)).unwrap_or_default();
-            age > self.interval * 2 || reading.windows.iter().any(|w| w.resets_at.is_some_and(|at| at <= now))
+            age > self.interval * 2 || reading.every_window().any(|(_, w)| w.resets_at.is_some_and(|at| at <= now))
         })
     }
 }

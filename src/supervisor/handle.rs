@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::model::{AccountName, Endpoint};
+use crate::model::{AccountName, Endpoint, LocalReading};
 use crate::policy::account::{Answer, Command};
 use crate::policy::status::{AccountState, AccountView};
 use crate::policy::time::Stamp;
@@ -85,11 +85,10 @@ pub struct Transition {
     pub action: String,
 }
 
-/// A command on its way to the loop.
-pub(super) struct Ask {
-    pub(super) account: AccountName,
-    pub(super) command: Command,
-    pub(super) answer: oneshot::Sender<Option<Answer>>,
+/// Something on its way to the loop.
+pub(super) enum Ask {
+    Command { account: AccountName, command: Command, answer: oneshot::Sender<Option<Answer>> },
+    HandOver(AccountName, LocalReading),
 }
 
 /// A cloneable way to see and to ask the running daemon.
@@ -125,8 +124,13 @@ impl Handle {
     /// Hands a command to an account; `None` when there is no such account or the daemon is stopping.
     pub async fn command(&self, account: AccountName, command: Command) -> Option<Answer> {
         let (answer, reply) = oneshot::channel();
-        self.asks.send(Ask { account, command, answer }).await.ok()?;
+        self.asks.send(Ask::Command { account, command, answer }).await.ok()?;
         reply.await.ok()?
+    }
+
+    /// Hands an account what its vendor's client said; whether the loop will hear of it.
+    pub async fn hand_over(&self, account: AccountName, said: LocalReading) -> bool {
+        self.asks.send(Ask::HandOver(account, said)).await.is_ok()
     }
 }
 
@@ -143,7 +147,9 @@ impl Handle {
         let (asks, mut asked) = mpsc::channel::<Ask>(1);
         tokio::spawn(async move {
             while let Some(ask) = asked.recv().await {
-                let _ = ask.answer.send(answer(&ask.account, ask.command));
+                if let Ask::Command { account, command, answer: reply } = ask {
+                    let _ = reply.send(answer(&account, command));
+                }
             }
         });
         (Self { snapshots, transitions: transitions.clone(), asks, clock: Clock::real() }, transitions)

@@ -263,12 +263,10 @@ impl Supervisor {
                 let Report { account, born, input } = *report;
                 if self.accounts.get(&account).is_some_and(|held| held.born == born) {
                     self.feed(&account, input);
+                    self.watch_local(&account);
                 }
             }
-            Event::Ask(ask) => {
-                let answer = self.command(&ask.account, ask.command);
-                let _ = ask.answer.send(answer);
-            }
+            Event::Ask(ask) => self.serve(ask),
             Event::Changed(subjects) => subjects.into_iter().for_each(|subject| self.on_changed(subject)),
             Event::Timer => {}
             Event::Signal(Signal::Stop) => self.on_stop(),
@@ -302,6 +300,7 @@ impl Supervisor {
     fn on_changed(&mut self, subject: Subject) {
         match subject {
             Subject::Account(account) => self.feed(&account, Input::Touched),
+            Subject::Local(account) => self.feed(&account, Input::Heard),
             Subject::Config => {
                 let at = self.clock.now().moment + CONFIG_DEBOUNCE;
                 self.schedule.set(&Wake::Config, Some(at), Duration::ZERO);

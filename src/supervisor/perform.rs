@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::handle::Transition;
+use super::handle::{Ask, Transition};
 use super::roster::relocation;
 use super::{Supervisor, tell};
 use crate::credential::delegate::Delegate;
@@ -29,6 +29,17 @@ impl Supervisor {
         self.retire(name);
     }
 
+    /// Does what came over the socket.
+    pub(super) fn serve(&mut self, ask: Ask) {
+        match ask {
+            Ask::Command { account, command, answer } => {
+                let answered = self.command(&account, command);
+                let _ = answer.send(answered);
+            }
+            Ask::HandOver(account, said) => self.feed(&account, Input::HandedOver(said)),
+        }
+    }
+
     /// Hands a command to an account; `None` when there is no such account.
     pub(super) fn command(&mut self, name: &AccountName, command: Command) -> Option<Answer> {
         let now = self.clock.now();
@@ -48,6 +59,7 @@ impl Supervisor {
         for action in actions {
             match action {
                 Action::Look => self.with_owner(name, OwnerHandle::look),
+                Action::Consult => answers.extend(self.consult(name)),
                 Action::Recall => answers.extend(self.recall(name)),
                 Action::Ask(token) => self.ask(name, token),
                 Action::Fence(fingerprint, mark) => {
@@ -78,6 +90,17 @@ impl Supervisor {
     fn with_owner(&self, name: &AccountName, order: impl FnOnce(&OwnerHandle)) {
         if let Some(held) = self.accounts.get(name) {
             order(&held.owner);
+        }
+    }
+
+    /// Has the local files read; where there are none, the answer is at hand.
+    fn consult(&self, name: &AccountName) -> Option<Input> {
+        match &self.accounts.get(name)?.local {
+            Some(local) => {
+                local.consult();
+                None
+            }
+            None => Some(Input::Consulted(None)),
         }
     }
 

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Supervisor, Wake};
-use crate::config::{self, Accounts, Config};
+use crate::config::{self, Accounts, Config, SourceKind};
 use crate::credential::file::CredentialFile;
 use crate::credential::owner::{self, OwnerHandle};
 use crate::credential::watch::Subject;
 use crate::model::{AccountName, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::Paths;
-use crate::policy::account::{Account, Input, Rules};
+use crate::policy::account::{Account, Input, Rules, Sources};
 use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
 use crate::policy::refresh::RefreshRules;
 use crate::policy::status::AccountView;
 use crate::provider::{self, is_loopback, origin};
 use crate::service;
+use crate::source::{self, LocalFiles, SourceHandle};
 use crate::transport::{Network, Transport};
 
 /// Without any event a login that appears is noticed within this.
@@ -28,6 +29,8 @@ const DISCOVERY: Duration = Duration::from_mins(10);
 pub(super) struct Held {
     pub(super) account: Account,
     pub(super) owner: OwnerHandle,
+    /// The reader of its local files, where there are any.
+    pub(super) local: Option<SourceHandle>,
     pub(super) config: config::Account,
     /// Tells this account from another of the same name before or after it.
     pub(super) born: u64,
@@ -114,16 +117,30 @@ impl Supervisor {
         let watched = path.map(Path::to_owned).into_iter().chain(beside).collect();
         self.watch.watch(Subject::Account(name.clone()), watched);
         let (transport, clock) = (self.transport.clone(), self.clock.clone());
-        let owner = owner::spawn(setup, file, self.key.clone(), transport, clock, self.report.clone());
+        let owner = owner::spawn(setup, file, self.key.clone(), transport, clock.clone(), self.report.clone());
+        let files = LocalFiles::of(config.provider, &config.credentials, &self.paths.home);
+        let local = files.map(|files| source::spawn(name.clone(), born, files, clock, self.report.clone()));
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
-        self.accounts.insert(name, Held { account, owner, config, born, view, touched: true });
+        self.accounts.insert(name, Held { account, owner, local, config, born, view, touched: true });
     }
 
     fn dismiss(&mut self, name: &AccountName) {
         if self.accounts.remove(name).is_some() {
             self.watch.forget(&Subject::Account(name.clone()));
+            self.watch.forget(&Subject::Local(name.clone()));
             self.schedule.set(&Wake::Account(name.clone()), None, Duration::ZERO);
+        }
+    }
+
+    /// Watches the directories of an account's local files, as far as they have moved on since the last time.
+    pub(super) fn watch_local(&mut self, name: &AccountName) {
+        let held = self.accounts.get_mut(name).filter(|held| held.account.rules().sources.has_local());
+        let dirs = held.and_then(|held| held.local.as_mut()).and_then(SourceHandle::new_dirs);
+        if let Some(dirs) = dirs.filter(|dirs| !self.read_only && !dirs.is_empty()) {
+            self.watch.watch(Subject::Local(name.clone()), dirs);
+            // What came while the watch was set is found by another look.
+            self.feed(name, Input::Heard);
         }
     }
 
@@ -204,6 +221,17 @@ impl Supervisor {
         tracing::debug!("the config is unchanged");
     }
 
+    /// Who is asked, in the config's order. Where the vendor's client leaves nothing here, the API alone could answer.
+    fn sources(&self, account: &config::Account) -> Sources {
+        let has_local = LocalFiles::of(account.provider, &account.credentials, &self.paths.home).is_some();
+        match account.sources[..] {
+            [SourceKind::Local] => Sources::Local,
+            [SourceKind::Local, _] if has_local => Sources::LocalFirst,
+            [_, SourceKind::Local] if has_local => Sources::ApiFirst,
+            _ => Sources::Api,
+        }
+    }
+
     fn rules(&self, account: &config::Account) -> Rules {
         let config = &self.config;
         let provider = provider::of(account.provider);
@@ -221,8 +249,7 @@ impl Supervisor {
             retry_base: config.poll.retry_base,
             retry_max: config.poll.retry_max,
             overloaded_fallback: config.poll.overloaded_fallback,
-            // Local sources come with a later version.
-            has_other_source: false,
+            sources: self.sources(account),
             usage_scope: provider.usage_scope(),
             login_command: login_command(provider.login_command(), account, &self.paths),
             gates: GateRules {

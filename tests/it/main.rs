@@ -13,6 +13,7 @@ mod hostile;
 mod keys;
 mod kill;
 mod secrets;
+mod sources;
 mod storm;
 mod support;
 mod systemd;

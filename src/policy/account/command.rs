@@ -105,6 +105,9 @@ impl Account {
         if self.paused {
             return wait(None, format!("{} is paused by you; `quotad resume {}` lifts it", self.name(), self.name()));
         }
+        if !self.rules.sources.has_api() {
+            return wait(None, "the API is never asked: `sources` of this account names local ones only".to_owned());
+        }
         if matches!(self.activity, Activity::Asking(_)) {
             return done(Some(now.stamp), "a request is under way".to_owned());
         }
@@ -128,6 +131,7 @@ impl Account {
         if let Some(retry) = self.poll.and_then(|poll| poll.retry_at) {
             return done(Some(now.stamp_at(retry)), "a poll is under way; its next try will be sent then".to_owned());
         }
+        self.wanted = true;
         let floor = self.asked.map_or(now.moment, |asked| asked.at).max(now.moment).max(self.settle_until);
         let at = floor.min(self.next_poll.map_or(floor, |next| next.at)).max(now.moment);
         self.next_poll = Some(Deadline { at, length: at.since(now.moment) });

@@ -6,7 +6,7 @@ use super::{Account, Activity, LoginRecord, Record};
 use crate::policy::time::Now;
 use std::time::Duration;
 
-use crate::model::{AccountName, Credential, Exchange, Fingerprint, ProviderId, Reading, UsageOutcome};
+use crate::model::{AccountName, Credential, Exchange, Fingerprint, LocalReading, ProviderId, Reading, UsageOutcome};
 use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
 use crate::policy::refresh::{Mark, RefreshRules};
@@ -38,8 +38,8 @@ pub struct Rules {
     pub retry_max: Duration,
     /// Consecutive 529s before the next source is used.
     pub overloaded_fallback: u32,
-    /// Whether the account has another source than the API.
-    pub has_other_source: bool,
+    /// Who is asked.
+    pub sources: Sources,
     /// The scope a token needs to ask for usage.
     pub usage_scope: Option<&'static str>,
     /// What a person runs to log in again.
@@ -50,6 +50,31 @@ pub struct Rules {
     pub auth: AuthRules,
     /// The refresh.
     pub refresh: RefreshRules,
+}
+
+/// Who is asked what is left, and who first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sources {
+    /// The vendor's API alone.
+    Api,
+    /// What costs no request; the API once that is older than an interval.
+    LocalFirst,
+    /// The API at its interval; in between and instead, what costs no request.
+    ApiFirst,
+    /// Only what costs no request: the API never.
+    Local,
+}
+
+impl Sources {
+    /// Whether readings that cost no request are taken.
+    pub fn has_local(self) -> bool {
+        self != Self::Api
+    }
+
+    /// Whether the API is asked at all.
+    pub fn has_api(self) -> bool {
+        self != Self::Local
+    }
 }
 
 /// What happened.
@@ -63,6 +88,12 @@ pub enum Input {
     Looked(Look),
     /// [`Action::Recall`] was performed: what is stored for the login.
     Recalled(Box<Recalled>),
+    /// [`Action::Consult`] was performed: what the local files say, if they say anything.
+    Consulted(Option<LocalReading>),
+    /// A local file is being written to.
+    Heard,
+    /// The vendor's client handed its numbers over.
+    HandedOver(LocalReading),
     /// [`Action::Ask`] was performed.
     Replied(UsageOutcome, Exchange),
     /// [`Action::Fence`] or [`Action::Rotate`] was performed.
@@ -118,6 +149,8 @@ pub enum Action {
     Look,
     /// Load what is stored under [`super::Account::login_key`]; answer with [`Input::Recalled`].
     Recall,
+    /// Read the local files; answer with [`Input::Consulted`].
+    Consult,
     /// Send one usage request with this access token; answer with [`Input::Replied`].
     Ask(Fingerprint),
     /// Store this mark durably; answer with [`Input::Stepped`], `Done` only if it is on disk.

@@ -10,7 +10,7 @@ use crate::policy::status::AccountState;
 use crate::policy::time::{Deadline, Moment, Now};
 
 /// How long a file must lie still before it is looked at again.
-const DEBOUNCE: Duration = Duration::from_millis(250);
+pub(super) const DEBOUNCE: Duration = Duration::from_millis(250);
 /// First polls after a start leave within this, or a tenth of the interval if that is shorter.
 const FIRST_POLLS: Duration = Duration::from_secs(5);
 
@@ -51,7 +51,7 @@ impl Account {
             return;
         }
         match purpose {
-            Purpose::Turn => self.decide(turn),
+            Purpose::Turn => self.consult(turn),
             Purpose::Rejection { token, permanent, said } => self.on_rejection(token, permanent, said, turn),
             Purpose::Verdict { posted, said, looks, reason } => self.on_verdict(posted, said, looks, reason, turn),
         }
@@ -108,6 +108,7 @@ impl Account {
         }
         if is_another_account {
             self.forget_login();
+            self.believed_from = Some(turn.now.stamp);
             turn.tell(Event::Warning("the credential file now belongs to another account".to_owned()));
         }
         if is_new {
@@ -160,6 +161,6 @@ impl Account {
         if !fresh {
             self.persist_login(true, turn);
         }
-        self.decide(turn);
+        self.consult(turn);
     }
 }

@@ -3,12 +3,13 @@
 //! Owns the order of things: one operation at a time, every request preceded by a look at the credential file, and
 //! one place (`decide`) where it is said what happens next. Never performs anything. `face` is what goes in and comes
 //! out, `look` takes in what the file holds, `poll` what a request came to, `renewal` what a rotation came to, `verdict`
-//! when a refusal is believed, `delegation` runs the vendor's CLI, `login_end` foretells, `command` answers a person,
-//! `view` finds the words, `record` is what survives a restart.
+//! when a refusal is believed, `local` what is known without a request, `delegation` runs the vendor's CLI, `login_end`
+//! foretells, `command` answers a person, `view` finds the words, `record` is what survives a restart.
 
 mod command;
 mod delegation;
 mod face;
+mod local;
 mod login_end;
 mod look;
 mod poll;
@@ -20,7 +21,7 @@ mod view;
 use std::time::Duration;
 
 pub use command::{Answer, Command, Verdict};
-pub use face::{Action, Event, GateName, Input, Look, Recalled, Rules, Unplaced};
+pub use face::{Action, Event, GateName, Input, Look, Recalled, Rules, Sources, Unplaced};
 pub use record::{FileRecord, LoginRecord, Record};
 
 use self::delegation::Delegated;
@@ -29,7 +30,7 @@ use self::poll::{Poll, Setback};
 use self::view::Words;
 use super::auth::AuthPause;
 use super::gate::{Gate, Pace};
-use super::refresh::{self, Mark, Marks};
+use super::refresh::{Mark, Marks};
 use super::rotation::Rotation;
 use super::status::Counters;
 use super::time::{BootId, Deadline, Dice, Moment, Now, Stamp, jittered};
@@ -44,6 +45,7 @@ enum Activity {
     Idle,
     Looking(Purpose),
     Recalling,
+    Consulting,
     Asking(Fingerprint),
     Rotating(Box<Rotation>, Reason),
 }
@@ -116,8 +118,14 @@ pub struct Account {
     setback: Option<Setback>,
     answered: bool,
     reading: Option<Reading>,
+    /// The file changed hands then: no local reading from before is believed.
+    believed_from: Option<Stamp>,
+    /// When the local files were last read.
+    consulted: Moment,
     paused: bool,
 
+    /// A person wants the next poll: no local reading puts it off.
+    wanted: bool,
     /// A changed credential earned one request: neither interval nor floor hold it back.
     earned: bool,
     /// The usage gate lets that request pass even while it cools.
@@ -200,7 +208,10 @@ impl Account {
             setback: None,
             answered: false,
             reading: None,
+            believed_from: restored.believed_from,
+            consulted: Moment::default(),
             paused: restored.paused,
+            wanted: false,
             earned: false,
             early: false,
             poll: None,
@@ -242,6 +253,9 @@ impl Account {
             Input::Touched => self.on_touched(now.moment),
             Input::Looked(look) => self.on_looked(look, &mut turn),
             Input::Recalled(recalled) => self.on_recalled(&recalled, &mut turn),
+            Input::Consulted(said) => self.on_consulted(said, &mut turn),
+            Input::Heard => self.on_heard(now.moment),
+            Input::HandedOver(said) => self.take_local(said, &mut turn),
             Input::Replied(outcome, exchange) => self.on_replied(outcome, exchange, &mut turn),
             Input::Stepped(event, exchange) => self.on_stepped(event, exchange, &mut turn),
             Input::Launched(result) => self.on_launched(result, &mut turn),
@@ -265,19 +279,13 @@ impl Account {
         } else if let Some(retry) = self.poll.and_then(|poll| poll.retry_at) {
             Some(retry)
         } else {
-            self.poll_at(now).into_iter().chain(self.refresh_at(now)).min().or(Some(self.tick))
+            let (poll, refresh) = (self.poll_at(now), self.refresh_at(now));
+            [poll, refresh, self.consult_at(poll)].into_iter().flatten().min().or(Some(self.tick))
         };
         // What the file is about to say is waited for: nothing else is decided on half of it.
         let turn = turn.map(|at| self.doubted_until.map_or(at, |until| at.max(until)));
         let wake = turn.into_iter().chain(self.look_at).min()?;
         Some(wake.max(self.settle_until))
-    }
-
-    /// When the next poll may begin; `None` when none makes sense.
-    fn poll_at(&self, now: Now) -> Option<Moment> {
-        let next = self.next_poll.filter(|_| self.can_ask(now))?;
-        let pauses = [self.usage.pause().until(), self.auth.pause().until()];
-        Some(pauses.into_iter().flatten().map(|until| until.at).fold(next.at, Moment::max))
     }
 
     /// How much later than [`Self::next_wake`] the timer may come without anyone noticing: the slow look at a file
@@ -349,34 +357,6 @@ impl Account {
     /// The mark of the file's refresh token.
     fn refresh_mark(&self) -> Mark {
         self.login().and_then(|login| login.refresh).map(|token| self.marks.of(token)).unwrap_or_default()
-    }
-
-    /// Whether a usage request with the token at hand makes sense, timing apart.
-    fn can_ask(&self, now: Now) -> bool {
-        let Some(login) = self.login() else { return false };
-        !self.paused
-            && !refresh::is_expired(login, now)
-            && self.marks.of(login.access).dead.is_none()
-            && self.has_scope(login)
-    }
-
-    /// Whether it may leave now. An earned request passes interval and floor, and a cooling usage gate only as its
-    /// one early probe.
-    fn may_ask_now(&self, now: Now) -> bool {
-        let at = now.moment;
-        let due = self.next_poll.is_some_and(|next| next.passed(at))
-            || self.poll.as_ref().is_some_and(|poll| poll.retry_at.is_some_and(|retry| retry <= at));
-        self.can_ask(now)
-            && self.auth.pause().admits(at)
-            && (self.usage.pause().admits(at) || (self.earned && self.early))
-            && (due || self.earned)
-    }
-
-    fn has_scope(&self, login: &Login) -> bool {
-        match (&login.scopes, self.rules.usage_scope) {
-            (Some(scopes), Some(needed)) => scopes.iter().any(|scope| scope == needed),
-            _ => true,
-        }
     }
 
     fn mark(&mut self, fingerprint: Fingerprint, mark: Mark, turn: &mut Turn) {

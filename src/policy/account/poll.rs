@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Action, Activity, Event, GateName, Purpose, Reason, Record, Turn};
-use crate::model::{Exchange, Failure, Fingerprint, Reading, RefreshMode, Source, UsageOutcome, Window};
+use crate::model::{Exchange, Failure, Fingerprint, Login, Reading, RefreshMode, Source, UsageOutcome, Window};
 use crate::policy::auth::AuthPause;
 use crate::policy::gate::{Gate, Pace};
 use crate::policy::refresh::{self, Mark};
-use crate::policy::time::{Deadline, Moment, jittered};
+use crate::policy::time::{Deadline, Moment, Now, jittered};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -77,6 +77,48 @@ impl Account {
         self.pace.interval(self.rules.interval)
     }
 
+    /// Whether a usage request with the token at hand makes sense, timing apart.
+    pub(super) fn can_ask(&self, now: Now) -> bool {
+        let Some(login) = self.login() else { return false };
+        self.rules.sources.has_api()
+            && !self.paused
+            && !refresh::is_expired(login, now)
+            && self.marks.of(login.access).dead.is_none()
+            && self.has_scope(login)
+    }
+
+    /// Whether it may leave now. An earned request passes interval and floor, and a cooling usage gate only as its
+    /// one early probe.
+    pub(super) fn may_ask_now(&self, now: Now) -> bool {
+        let at = now.moment;
+        let due = self.due_at(now).is_some_and(|due| due <= at)
+            || self.poll.as_ref().is_some_and(|poll| poll.retry_at.is_some_and(|retry| retry <= at));
+        self.can_ask(now)
+            && self.auth.pause().admits(at)
+            && (self.usage.pause().admits(at) || (self.earned && self.early))
+            && (due || self.earned)
+    }
+
+    pub(super) fn has_scope(&self, login: &Login) -> bool {
+        match (&login.scopes, self.rules.usage_scope) {
+            (Some(scopes), Some(needed)) => scopes.iter().any(|scope| scope == needed),
+            _ => true,
+        }
+    }
+
+    /// When the next poll may begin; `None` when none makes sense.
+    pub(super) fn poll_at(&self, now: Now) -> Option<Moment> {
+        let due = self.due_at(now).filter(|_| self.can_ask(now))?;
+        let pauses = [self.usage.pause().until(), self.auth.pause().until()];
+        Some(pauses.into_iter().flatten().map(|until| until.at).fold(due, Moment::max))
+    }
+
+    /// When the next poll is due: as drawn, or later where a local reading puts it off.
+    fn due_at(&self, now: Now) -> Option<Moment> {
+        let drawn = self.next_poll?.at;
+        Some(self.put_off_until(now).map_or(drawn, |until| until.max(drawn)))
+    }
+
     /// Sends one request. That it leaves, and when the next may, is stored first: a crash loop is no request loop.
     pub(super) fn ask(&mut self, turn: &mut Turn) {
         let Some(login) = self.login() else { return };
@@ -92,6 +134,7 @@ impl Account {
         }
         self.next_poll = Some(Deadline::after(now, jittered(interval, self.rules.jitter, turn.dice)));
         self.hold_back();
+        self.wanted = false;
         self.earned = false;
         self.early = false;
         self.persist_login(false, turn);
@@ -153,7 +196,7 @@ impl Account {
         self.answered = true;
         self.counters.ok += 1;
         let plan = plan.or_else(|| self.login().and_then(|login| login.plan.clone()));
-        let reading = Reading { windows, plan, read_at: turn.now.stamp, source: Source::Api };
+        let reading = Reading { windows, plan, read_at: turn.now.stamp, source: Source::Api, earlier: None };
         turn.act(Action::Persist(Record::Reading(self.login_key(), reading.clone())));
         self.reading = Some(reading);
         if !was_calm {
@@ -215,7 +258,7 @@ impl Account {
         let rules = &self.rules;
         let poll = self.poll.as_mut()?;
         poll.overloaded = if failure == Failure::Overloaded { poll.overloaded + 1 } else { 0 };
-        let falls_back = rules.has_other_source && poll.overloaded >= rules.overloaded_fallback;
+        let falls_back = rules.sources.has_local() && poll.overloaded >= rules.overloaded_fallback;
         if !failure.is_transient() || demand.is_some() || falls_back || poll.tries >= rules.retries {
             return None;
         }

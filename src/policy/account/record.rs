@@ -71,6 +71,7 @@ pub struct FileRecord {
     never_until: Option<SavedDeadline>,
     foretold: Option<Foretold>,
     runs: Vec<Stamp>,
+    believed_from: Option<Stamp>,
 }
 
 /// A [`FileRecord`] brought back.
@@ -85,6 +86,7 @@ pub(super) struct File {
     pub(super) never_until: Option<Deadline>,
     pub(super) foretold: Option<Foretold>,
     pub(super) runs: Vec<Stamp>,
+    pub(super) believed_from: Option<Stamp>,
 }
 
 impl FileRecord {
@@ -100,6 +102,7 @@ impl FileRecord {
             never_until: self.never_until.map(|saved| saved.restore(now, boot)),
             foretold: self.foretold,
             runs: self.runs,
+            believed_from: self.believed_from,
         }
     }
 }
@@ -210,6 +213,7 @@ impl Account {
             never_until: self.never_until.map(|at| at.save(now, boot)),
             foretold: self.foretold,
             runs: self.runs.clone(),
+            believed_from: self.believed_from,
         });
         turn.act(Action::Persist(Record::File { key: self.file_key(), record }));
     }

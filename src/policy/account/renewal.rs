@@ -23,6 +23,10 @@ impl Account {
         if self.unplaced.is_some() {
             return Some(self.refresh_not_before.unwrap_or(now.moment));
         }
+        if !self.rules.sources.has_api() {
+            // A token is for asking.
+            return None;
+        }
         if self.rules.refresh.mode == RefreshMode::Command {
             return self.command_at(now);
         }

@@ -1,6 +1,7 @@
 //! The policy of one account, told as scenarios in virtual time.
 
 mod files;
+mod local;
 mod login_end;
 mod modes;
 mod rates;

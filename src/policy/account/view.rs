@@ -28,7 +28,9 @@ impl Words {
 impl Account {
     /// The account as everyone sees it. While something is under way, what was settled before stands.
     pub fn view(&self, now: Now) -> AccountView {
-        let mut words = if self.is_settled() { self.words(now) } else { self.settled.clone() };
+        // Reading local files is about to change numbers, not the state.
+        let stands = self.is_settled() || self.activity == Activity::Consulting;
+        let mut words = if stands { self.words(now) } else { self.settled.clone() };
         if let (true, Some(warning)) = (words.action == NOTHING, &self.warning) {
             words.action.clone_from(warning);
         }
@@ -130,6 +132,9 @@ impl Account {
         let Some(login) = self.login() else {
             return words(AccountState::Starting, String::new(), None, String::new());
         };
+        if !self.rules.sources.has_api() {
+            return self.words_for_local();
+        }
         let expired = refresh::is_expired(login, now);
         if let Some(said) = self.marks.of(login.access).dead {
             let reason = format!("this access token was refused for good ({said})");
@@ -189,6 +194,15 @@ impl Account {
             }
             None => words(AccountState::Starting, "nothing asked yet".to_owned(), until, NOTHING.to_owned()),
         }
+    }
+
+    /// The API is never asked.
+    fn words_for_local(&self) -> Words {
+        let (state, reason) = match &self.reading {
+            Some(_) => (AccountState::Ok, "the vendor's CLI said so; by your config the API is never asked"),
+            None => (AccountState::Starting, "the vendor's CLI has said nothing yet, and the API is never asked"),
+        };
+        words(state, reason.to_owned(), None, NOTHING.to_owned())
     }
 
     /// When the next request leaves, to either endpoint; `None` when none is planned.

@@ -235,8 +235,8 @@ fn offline_waits_one_interval_and_counts_nothing() {
 
 #[test]
 fn the_third_529_in_a_row_ends_the_poll_where_there_is_another_source() {
-    for (has_other_source, first_poll) in [(true, 3), (false, 11)] {
-        let rules = Rules { has_other_source, ..vendors_file() };
+    for (sources, first_poll) in [(Sources::LocalFirst, 3), (Sources::ApiFirst, 3), (Sources::Api, 11)] {
+        let rules = Rules { sources, ..vendors_file() };
         let mut world = World::new(rules).with_usage(|_| failed(Failure::Overloaded)).with_dice(Loaded(0.5));
         world.run(5 * MIN);
         assert_eq!(world.asks.len(), first_poll);

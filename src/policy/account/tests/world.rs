@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::*;
-use crate::model::{AccountName, CredentialOwner, Endpoint, Failure, ProviderId, RefreshMode, Refusal, UsageOutcome};
+use crate::model::{
+    AccountName, CredentialOwner, Endpoint, Failure, LocalReading, ProviderId, RefreshMode, Refusal, UsageOutcome,
+};
 use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
 use crate::policy::ladder::Ladder;
@@ -75,7 +77,7 @@ pub(super) fn vendors_file() -> Rules {
         retry_base: ms(500),
         retry_max: ms(32 * S),
         overloaded_fallback: 3,
-        has_other_source: false,
+        sources: Sources::Api,
         usage_scope: Some("user:profile"),
         login_command: "claude /login".to_owned(),
         gates: GateRules { ladder: ladder.clone(), max_retry_after: ms(DAY), jitter: 0.1 },
@@ -170,6 +172,8 @@ pub(super) struct World {
     pub(super) token: TokenEndpoint,
     pub(super) file: Credential,
     pub(super) doubt: &'static [Duration],
+    /// What the local files say.
+    pub(super) local: Option<LocalReading>,
     /// Whether the next looks find the file half written.
     pub(super) torn: VecDeque<bool>,
     pub(super) store: Store,
@@ -190,6 +194,7 @@ pub(super) struct World {
     pub(super) asks: Vec<Sent>,
     pub(super) posts: Vec<Sent>,
     pub(super) looks: Vec<u64>,
+    pub(super) consults: Vec<u64>,
     pub(super) told: Vec<(u64, Event)>,
 }
 
@@ -214,6 +219,7 @@ impl World {
             token: Box::new(|_| Token::Granted(8 * HOUR)),
             file: Credential::Absent,
             doubt: &[],
+            local: None,
             torn: VecDeque::new(),
             store: Store::default(),
             successor: None,
@@ -227,6 +233,7 @@ impl World {
             asks: Vec::new(),
             posts: Vec::new(),
             looks: Vec::new(),
+            consults: Vec::new(),
             told: Vec::new(),
         };
         world.file = Credential::Login(world.login(1, 8 * HOUR));
@@ -391,6 +398,10 @@ impl World {
                     let login = self.store.logins.get(&key).map(|json| serde_json::from_str(json).unwrap());
                     let reading = self.store.readings.get(&key).cloned();
                     inputs.push(Input::Recalled(Box::new(Recalled { unnamed, login, reading })));
+                }
+                Action::Consult => {
+                    self.consults.push(self.at);
+                    inputs.push(Input::Consulted(self.local.clone()));
                 }
                 Action::Ask(token) => {
                     let login = self.look().credential.login().cloned().expect("a login to ask with");

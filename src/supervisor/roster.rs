@@ -145,13 +145,19 @@ impl Supervisor {
             return;
         }
         service::reloading();
-        self.refused = self.apply_file().err();
-        if let Some(complaint) = &self.refused {
-            tracing::warn!(
+        let refused = self.apply_file().err();
+        let before = std::mem::replace(&mut self.refused, refused);
+        match &self.refused {
+            // The watch and a reload signal bring the same edit: one warning is enough.
+            Some(complaint) if before.as_ref() == Some(complaint) => {
+                tracing::info!(event = "reload-refused", "the config is still refused: {complaint}");
+            }
+            Some(complaint) => tracing::warn!(
                 event = "reload-refused",
                 reason = complaint.lines().next(),
                 "the new config is refused and the old one stays in force: {complaint}"
-            );
+            ),
+            None => {}
         }
         // Who waits for the reload finds its outcome in the status line.
         self.publish(self.clock.now());

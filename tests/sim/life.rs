@@ -45,8 +45,8 @@ pub(crate) fn live(seed: u64, days: u64, masked: &BTreeSet<usize>, telling: bool
         }
         let now = run.host.machine.time();
         run.sky.tell(now, || format!("{happening}  [{index}]"));
-        run.happens(*happening);
         run.compare_with_twins();
+        run.happens(*happening);
     }
     let Run { host, sky, .. } = run;
     Life {
@@ -155,9 +155,7 @@ impl Run {
     }
 
     fn reload(&mut self, n: usize, rules: quotad::policy::account::Rules) {
-        if self.host.reload(n, rules.clone(), &mut self.sky) {
-            self.sky.ledger.reloaded(n, &rules);
-        }
+        self.host.reload(n, rules, &mut self.sky);
     }
 
     /// Bad weather ends, everyone sees to what is theirs, and quotad comes back.
@@ -232,7 +230,7 @@ impl Run {
             };
             let Some(process) = self.host.process() else { return };
             let Some(account) = Some(process.account(n)).filter(quiet) else { continue };
-            if self.sky.ledger.is_unstored() {
+            if self.sky.ledger.is_unstored() || !self.sky.ledger.has_seen(n) {
                 continue;
             }
             let Some(twin) = self.host.twin(n) else { continue };
@@ -243,6 +241,8 @@ impl Run {
             self.sky.ledger.stakes.count(Promise::RestoredIsTheSame);
             let soon = now.stamp + std::time::Duration::from_millis(HOUR / 60);
             let early = match (here.next_poll_at, there.next_poll_at) {
+                // The record that two accounts share may hold the other's next poll.
+                _ if self.sky.ledger.is_shared(n) => false,
                 (Some(here), Some(there)) => there < here || there > here.max(soon),
                 (here, there) => here.is_some() != there.is_some(),
             };

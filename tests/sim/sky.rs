@@ -1,7 +1,7 @@
 //! The weather at work: the vendor behind its network, the CLIs and users at the files, and whatever strikes the
 //! process. Everything it does and sees goes into the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +81,7 @@ pub(crate) struct Sky {
     count: u64,
     boots: u32,
     spoilt: Vec<bool>,
+    withdrawn: BTreeSet<String>,
 }
 
 impl Sky {
@@ -112,6 +113,7 @@ impl Sky {
             random: Random::new(seed, 20),
             count: 0,
             boots: 0,
+            withdrawn: BTreeSet::new(),
             spoilt: vec![false; forecast.rules.len()],
             climate,
             vendor,
@@ -269,12 +271,15 @@ impl Sky {
         self.write(n, Some(bytes), Some(facts), machine);
     }
 
-    /// Whether the vendor would still take what the file holds, and the file says so.
+    /// Whether the vendor would take what the file holds, and the file says how long.
     pub(crate) fn is_login_good(&self, n: usize, machine: &Machine) -> bool {
         self.ledger.lying(n).is_some_and(|facts| {
             let newest = self.vendor.current(&facts.refresh);
-            newest.is_some_and(|tokens| tokens.refresh == facts.refresh && tokens.access == facts.access)
-                && facts.expires_at.is_none_or(|at| at > machine.now().stamp.as_millisecond())
+            newest.is_some_and(|tokens| {
+                let apart = facts.expires_at.map_or(u64::MAX, |at| at.abs_diff(tokens.expires_at.as_millisecond()));
+                let same = tokens.refresh == facts.refresh && tokens.access == facts.access && apart < MINUTE;
+                same && tokens.expires_at > machine.true_stamp() && !self.withdrawn.contains(&tokens.access)
+            })
         })
     }
 
@@ -289,6 +294,7 @@ impl Sky {
     pub(crate) fn withdraw(&mut self, n: usize) {
         if let Some(facts) = self.ledger.lying(n).cloned() {
             self.vendor.withdraw(&facts.access);
+            self.withdrawn.insert(facts.access);
         }
     }
 
@@ -432,9 +438,10 @@ impl Surroundings for Sky {
     }
 
     fn run_command(&mut self, n: usize, machine: &mut Machine) -> Result<(), String> {
-        self.ledger.runs(n, machine);
-        self.tell(machine.time(), || format!("account {n}: the vendor's command runs"));
-        if self.random.one_in(20) {
+        let really = !self.random.one_in(20);
+        self.ledger.runs(n, machine, really);
+        self.tell(machine.time(), || format!("account {n}: the vendor's command runs: {really}"));
+        if !really {
             return Err("it is not installed where quotad looks".to_owned());
         }
         if self.random.below(4) < self.climate.command_works {
@@ -492,6 +499,7 @@ impl Surroundings for Sky {
                 let facts = machine.bytes(&self.users[n].path).and_then(facts);
                 self.ledger.replaced(n, before, facts, machine);
             }
+            Saw::Reloaded(rules, running) => self.ledger.reloaded(n, rules, running),
             Saw::Unlocked => self.ledger.unlocked(n),
             Saw::Commanded(command, answer) => {
                 self.ledger.commanded(n, command, answer);

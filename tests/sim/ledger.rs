@@ -198,19 +198,8 @@ impl Ledger {
     }
 
     /// Somebody other than quotad wrote a file; `facts` is what it holds now.
-    pub(crate) fn written(&mut self, n: usize, facts: Option<Facts>, machine: &Machine) {
-        let wall = wall(machine);
-        let auth_failures = self.books[n].file.live.auth.failures;
+    pub(crate) fn written(&mut self, n: usize, facts: Option<Facts>) {
         let books = &mut self.books[n];
-        let is_new = match (&facts, &books.lying) {
-            (Some(new), Some(old)) => new.access != old.access,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        let was_fine = books.calm
-            && auth_failures == 0
-            && books.lying.as_ref().is_some_and(|old| old.expires_at.is_none_or(|at| at > wall));
-        books.earned |= is_new && (!was_fine || books.rejected.is_some() || books.rotating_since.is_some());
         // A successor that lay in the file is overwritten with it; one that did not must stay where it is kept.
         if let Some(old) = books.lying.clone().filter(|old| facts.as_ref() != Some(old)) {
             books.grants.retain(|grant| grant.facts.refresh != old.refresh);
@@ -246,7 +235,8 @@ impl Ledger {
         let (now, wall) = (machine.time(), wall(machine));
         let named = machine.files[&self.books[n].path].identity.clone();
         let is_readable = !self.books[n].hidden;
-        self.books[n].at_look = self.current(n).filter(|_| is_readable).cloned();
+        let now_seen = self.current(n).filter(|_| is_readable).cloned();
+        let seen_before = std::mem::replace(&mut self.books[n].at_look, now_seen);
         if self.books[n].at_look.is_none() {
             return;
         }
@@ -278,6 +268,11 @@ impl Ledger {
         {
             let is_first = self.books[n].file.live.seen.replace(found.access.clone()).is_none();
             if !is_first && !self.minted.contains(&found.access) {
+                // A new token earns a request at once, unless all was well.
+                let books = &mut self.books[n];
+                let lived = seen_before.is_some_and(|old| old.expires_at.is_none_or(|at| at > wall));
+                let was_fine = books.calm && lived && books.file.live.auth.failures == 0;
+                books.earned |= !was_fine || books.rotating_since.is_some();
                 self.lift_auth(n);
             }
         }
@@ -537,7 +532,7 @@ impl Ledger {
         self.stakes.count(Promise::CommandIsRationed);
         let gate = self.books[n].gate.waits[0];
         let until = self.login(n).live.token.until;
-        let facts = self.books[n].lying.clone();
+        let facts = self.books[n].at_look.clone();
         let books = &mut self.books[n];
         books.file.live.runs.retain(|(at, _)| *at + DAY > now + MINUTE);
         let token = facts.as_ref().map(|facts| facts.refresh.clone()).unwrap_or_default();
@@ -1028,10 +1023,7 @@ impl Ledger {
 
     /// It can be read again.
     pub(crate) fn shown(&mut self, n: usize) {
-        let books = &mut self.books[n];
-        books.hidden = false;
-        // An account without a login is in trouble: what comes back may be asked with at once.
-        books.earned = true;
+        self.books[n].hidden = false;
     }
 }
 

@@ -203,7 +203,7 @@ impl Sky {
     fn write(&mut self, n: usize, bytes: Option<Vec<u8>>, facts: Option<Facts>, machine: &mut Machine) {
         let path = self.users[n].path.clone();
         machine.write(&path, bytes);
-        self.ledger.written(n, facts, machine);
+        self.ledger.written(n, facts);
     }
 
     /// Somebody's client writes these tokens, dating the expiry by this machine's clock.

@@ -55,6 +55,8 @@ pub(crate) struct Pause {
     pub wall: (i64, Time),
     /// Everything that may have taken a rung: an upper bound of it.
     pub strikes: u32,
+    /// A success forgets them from then on.
+    pub struck_until: Time,
     /// The one early probe of the incident has been sent.
     pub early_spent: bool,
 }
@@ -73,6 +75,7 @@ impl Pause {
     /// Something that may have taken a rung.
     pub(crate) fn strike(&mut self, now: Time, rungs: &Rungs) {
         self.strikes += 1;
+        self.struck_until = 0;
         let wait = rungs.wait(self.strikes.min(40));
         self.until_at_most = self.until_at_most.max(now + wait + (wait as f64 * rungs.jitter) as Time + 1);
     }
@@ -92,8 +95,10 @@ impl Pause {
             self.open = false;
             self.relapse_until = now + rungs.wait(self.rung).max(two_intervals);
         }
-        if now >= self.relapse_until {
-            self.strikes = 0;
+        if self.strikes > 0 && self.struck_until == 0 {
+            self.struck_until = now + rungs.wait(self.strikes.min(40)).max(two_intervals);
+        } else if now >= self.struck_until {
+            (self.strikes, self.struck_until) = (0, 0);
         }
         self.failures = 0;
         self.began = None;

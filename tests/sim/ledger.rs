@@ -269,9 +269,12 @@ impl Ledger {
             let is_first = self.books[n].file.live.seen.replace(found.access.clone()).is_none();
             if !is_first && !self.minted.contains(&found.access) {
                 // A new token earns a request at once, unless all was well.
+                let old = seen_before.as_ref().and_then(|old| self.tokens.get(&old.refresh));
+                let used_up = old.is_some_and(|known| known.dead || known.spent);
                 let books = &mut self.books[n];
                 let lived = seen_before.is_some_and(|old| old.expires_at.is_none_or(|at| at > wall));
-                let was_fine = books.calm && lived && books.file.live.auth.failures == 0;
+                let auth = &books.file.live.auth;
+                let was_fine = books.calm && lived && auth.failures == 0 && !auth.open && !used_up;
                 books.earned |= !was_fine || books.rotating_since.is_some();
                 self.lift_auth(n);
             }
@@ -544,7 +547,9 @@ impl Ledger {
             Some(_) if books.file.live.paused => Some("it is paused"),
             Some(_) if now < until => Some("the gate cools"),
             // A wall clock that is set about forgets days; that is said, and rare.
-            Some(_) if books.file.live.runs.len() >= 6 && now > machine.wall_set_at() + 2 * DAY => Some("it ran six times in a day"),
+            Some(_) if books.file.live.runs.len() >= 6 && now > machine.wall_set_at() + 2 * DAY => {
+                Some("it ran six times in a day")
+            }
             Some(_) if same.is_some_and(|at| now < at + gate) => Some("it ran for this token a moment ago"),
             Some(_) => None,
         };
@@ -638,6 +643,7 @@ impl Ledger {
             }
             Token::Limited(_) | Token::NeverArrived | Token::Challenge | Token::Off => {
                 known.unknown = known.unknown_before;
+                known.retried &= *verdict != Token::NeverArrived;
             }
         }
         match verdict {
@@ -673,7 +679,7 @@ impl Ledger {
         if self.books[n].refresh_allowed {
             self.close_auth(n, now, wall);
         }
-        if was_second_try {
+        if was_second_try && *verdict != Token::NeverArrived {
             self.books[n].resumed = false;
         }
     }
@@ -873,7 +879,8 @@ impl Ledger {
         self.woke_at = Some(machine.time());
         self.settle_until = machine.time() + 10 * SECOND;
         for books in &mut self.books {
-            books.retry_until = None;
+            // A retry that was waiting comes after the sleep.
+            books.retry_until = books.retry_until.map(|until| until.max(machine.time() + MINUTE));
         }
     }
 
@@ -984,7 +991,8 @@ impl Ledger {
         // A fence that an earlier process left counts as a try.
         let inherited = login.token.strikes + 1;
         let fenced = books.gate.wait(inherited) as f64 * (1.0 + rules.jitter);
-        let is_fenced = books.lying.as_ref().and_then(|facts| self.tokens.get(&facts.refresh)).is_some_and(|t| t.unknown > 0);
+        let is_fenced =
+            books.lying.as_ref().and_then(|facts| self.tokens.get(&facts.refresh)).is_some_and(|t| t.unknown > 0);
         let fenced = if is_fenced { now + fenced as Time } else { now };
         let paused = [&login.usage, &login.token, &books.file.live.auth].map(|pause| pause.until_at_most);
         let longest = kind.max(interval) as f64 * (1.0 + rules.jitter);
@@ -1019,6 +1027,11 @@ impl Ledger {
     /// What lay in the file cannot be read for now.
     pub(crate) fn hidden(&mut self, n: usize) {
         self.books[n].hidden = true;
+    }
+
+    /// Whether what lay in the file cannot be read for now.
+    pub(crate) fn is_hidden(&self, n: usize) -> bool {
+        self.books[n].hidden
     }
 
     /// It can be read again.

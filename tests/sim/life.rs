@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use quotad::model::CredentialOwner;
+use quotad::model::{CredentialOwner, RefreshMode};
 use quotad::policy::account::Command;
 
 use crate::host::{DAY, HOUR, Host, MINUTE, Random, SECOND, Time};
@@ -213,7 +213,7 @@ impl Run {
         }
         if is_vendors && !told_to {
             self.sky.cli_begins(n, SECOND, &mut self.host.machine);
-        } else if told_to {
+        } else if told_to || self.sky.is_misdated(n) {
             self.sky.log_in(n, &mut self.host.machine);
         }
     }
@@ -235,8 +235,11 @@ impl Run {
             }
             let Some(twin) = self.host.twin(n) else { continue };
             let (here, there) = (account.view(now), twin.view(now));
+            // A command whose effect nobody judged is judged at the next start.
+            let is_judged = self.host.rules(n).refresh.mode == RefreshMode::Command;
             let gates = |view: &quotad::policy::status::AccountView| {
-                [&view.usage_gate, &view.token_gate, &view.auth_gate].map(|gate| (gate.failures, gate.rung, gate.until))
+                let token = if is_judged { &view.usage_gate } else { &view.token_gate };
+                [&view.usage_gate, token, &view.auth_gate].map(|gate| (gate.failures, gate.rung, gate.until))
             };
             self.sky.ledger.stakes.count(Promise::RestoredIsTheSame);
             let soon = now.stamp + std::time::Duration::from_millis(HOUR / 60);
@@ -249,10 +252,13 @@ impl Run {
             if early || gates(&here) != gates(&there) {
                 let at = self.host.machine.time();
                 let how = format!(
-                    "account {n}: {:?}, next {:?}; restored {:?}, next {:?}",
+                    "account {n}: {:?} {:?}, next {:?}; restored {:?} {:?} ({}), next {:?}",
+                    here.state,
                     gates(&here),
                     here.next_poll_at,
+                    there.state,
                     gates(&there),
+                    there.reason,
                     there.next_poll_at
                 );
                 self.sky.ledger.breaks(Promise::RestoredIsTheSame, at, how);

@@ -254,7 +254,7 @@ impl Sky {
     /// The file is something else for a while.
     pub(crate) fn spoil(&mut self, n: usize, wait: Time, spoilt: Option<Vec<u8>>, machine: &mut Machine) {
         let before = machine.bytes(&self.users[n].path).map(<[u8]>::to_vec);
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| !self.ledger.is_hidden(n)) {
             machine.write(&self.users[n].path.clone(), spoilt.clone());
             self.ledger.hidden(n);
             self.after(wait, Later::FileBack(n, spoilt, before), machine);
@@ -280,6 +280,17 @@ impl Sky {
                 let same = tokens.refresh == facts.refresh && tokens.access == facts.access && apart < MINUTE;
                 same && tokens.expires_at > machine.true_stamp() && !self.withdrawn.contains(&tokens.access)
             })
+        })
+    }
+
+    /// Whether the file dates its token's end wrongly, or not at all: then no client can know.
+    pub(crate) fn is_misdated(&self, n: usize) -> bool {
+        let lying = self.ledger.lying(n);
+        lying.is_some_and(|facts| {
+            let newest = self.vendor.current(&facts.refresh).filter(|tokens| tokens.access == facts.access);
+            let date = newest.map(|tokens| tokens.expires_at.as_millisecond());
+            let apart = date.and_then(|date| Some(facts.expires_at?.abs_diff(date)));
+            apart.is_none_or(|apart| apart >= MINUTE) || self.withdrawn.contains(&facts.access)
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Account, Action, Activity, Event, Look, LoginRecord, Purpose, Recalled, Turn};
+use super::{Account, Action, Activity, Event, LoginRecord, Look, Purpose, Recalled, Turn};
 use crate::model::Credential;
 use crate::policy::auth::AuthPause;
 use crate::policy::gate::Gate;

@@ -47,6 +47,8 @@ pub(crate) struct Pause {
     pub relapse_until: Time,
     /// When the current run of failures began.
     pub began: Option<Time>,
+    /// After a reboot under a wrong wall clock nobody can tell how long a relapse still counts.
+    pub fuzzy: bool,
     /// Nothing may leave before.
     pub until: Time,
     /// With jitter, nothing need wait longer.
@@ -113,7 +115,7 @@ impl Pause {
     }
 
     /// The machine came up again: by its wall clock, no less than this is left.
-    pub(crate) fn reboot(&mut self, now: Time, wall: i64) {
+    pub(crate) fn reboot(&mut self, now: Time, wall: i64, is_dated_well: bool) {
         let left = (self.wall.0 - wall).clamp(0, self.wall.1.cast_signed()).cast_unsigned();
         if self.until > now {
             self.until = self.until.min(now + left);
@@ -122,7 +124,7 @@ impl Pause {
         if self.until_at_most > now {
             self.until_at_most = self.until_at_most.max(now + 2 * self.wall.1);
         }
-        self.relapse_until = self.relapse_until.min(now);
+        self.fuzzy |= !is_dated_well && self.relapse_until > now;
     }
 }
 
@@ -155,7 +157,8 @@ impl LoginBook {
     /// A success takes a tenth of the excess.
     pub(crate) fn recover(&mut self, configured: Time) {
         self.excess -= self.excess / 10;
-        if self.excess < configured / 100 {
+        // Rounded down, as a bound must be.
+        if self.excess <= configured / 100 + 50 {
             self.excess = 0;
         }
     }

@@ -60,8 +60,7 @@ struct Books {
     grants: Vec<Grant>,
     poll: Kept<PollBook>,
     file: Kept<FileBook>,
-    /// The poll under way: when it began and its tries; and until when a retry may follow.
-    poll_began: Time,
+    /// The tries of the poll under way, and until when another may follow.
     tries: u32,
     retry_until: Option<Time>,
     /// The file brought another token, and the account may have been in trouble.
@@ -125,7 +124,6 @@ impl Ledger {
             grants: Vec::new(),
             poll: Kept::default(),
             file: Kept::default(),
-            poll_began: 0,
             tries: 0,
             retry_until: None,
             earned: false,
@@ -274,10 +272,19 @@ impl Ledger {
                 let books = &mut self.books[n];
                 let lived = seen_before.is_some_and(|old| old.expires_at.is_none_or(|at| at > wall));
                 let auth = &books.file.live.auth;
-                let was_fine = books.calm && lived && auth.failures == 0 && !auth.open && !used_up;
+                let was_fine = books.calm
+                    && books.poll.live.setback.is_none()
+                    && lived
+                    && auth.failures == 0
+                    && !auth.open
+                    && !used_up;
                 books.earned |= !was_fine || books.rotating_since.is_some();
                 self.lift_auth(n);
             }
+        }
+        let known = current.as_ref().and_then(|found| self.tokens.get(&found.refresh));
+        if known.is_some_and(|known| known.dead || known.spent) {
+            self.stakes.count(Promise::DeadStaysDead);
         }
         let books = &mut self.books[n];
         let Some((token, permanent)) = books.rejected.take() else { return };
@@ -328,7 +335,6 @@ impl Ledger {
         };
         let is_inside = now < self.login(n).live.usage.until;
         if is_inside {
-            self.stakes.count(Promise::WaitsAreServed);
             if may_probe_early {
                 self.login(n).live.usage.early_spent = true;
             } else {
@@ -402,11 +408,11 @@ impl Ledger {
             self.stakes.count(Promise::Spacing);
             return;
         }
-        (books.poll_began, books.tries) = (now, 0);
-        // The poll before ended without a reading, whatever else it was.
-        if books.retry_until.is_some() {
+        // The poll before ended without a reading. If it had retries left, something else may have ended it.
+        if books.retry_until.is_some() && books.tries >= rules.retries {
             books.poll.live.set_back(Kind::Transient);
         }
+        books.tries = 0;
         if books.earned || early {
             return;
         }
@@ -486,7 +492,6 @@ impl Ledger {
 
         let until = self.login(n).live.token.until;
         if now < until {
-            self.stakes.count(Promise::WaitsAreServed);
             // With two accounts of one login the gate may close while the other is at its steps.
             if !(self.is_shared(n) && now < began + 5 * MINUTE) {
                 broken.push((Promise::WaitsAreServed, format!("account {n} posted {} ms early", until - now)));
@@ -592,6 +597,7 @@ impl Ledger {
                 login.usage.failures += 1;
                 login.usage.refuse(now, clamp(demand), &gate, wall);
                 login.refused.insert(token);
+                self.stakes.count(Promise::WaitsAreServed);
                 let interval = login.interval(configured);
                 self.books[n].poll.live.interval = interval;
             }
@@ -663,6 +669,7 @@ impl Ledger {
                 let login = &mut self.login(n).live;
                 login.token.failures += 1;
                 login.token.refuse(now, clamp(*demand), &gate, wall);
+                self.stakes.count(Promise::WaitsAreServed);
             }
             Token::Challenge => {
                 let login = &mut self.login(n).live;
@@ -827,15 +834,16 @@ impl Ledger {
     pub(crate) fn started(&mut self, cautious: bool, rebooted: bool, machine: &Machine) {
         let (now, wall) = (machine.time(), wall(machine));
         if rebooted {
+            let is_dated_well = machine.wall_set_at() == 0 || machine.wall_set_at() + 3 * DAY < now;
             for login in self.logins.values_mut() {
                 for book in [&mut login.live, &mut login.stored, &mut login.synced] {
-                    book.usage.reboot(now, wall);
-                    book.token.reboot(now, wall);
+                    book.usage.reboot(now, wall, is_dated_well);
+                    book.token.reboot(now, wall, is_dated_well);
                 }
             }
             for books in &mut self.books {
                 for file in [&mut books.file.live, &mut books.file.stored, &mut books.file.synced] {
-                    file.auth.reboot(now, wall);
+                    file.auth.reboot(now, wall, is_dated_well);
                     file.granted_until = 0;
                 }
                 for poll in [&mut books.poll.live, &mut books.poll.stored, &mut books.poll.synced] {
@@ -942,7 +950,7 @@ impl Ledger {
         if usage.open {
             self.stakes.count(Promise::OnlyAnswersMoveALadder);
         }
-        if (view.usage_gate.rung, view.usage_gate.failures) != (rung, usage.failures) {
+        if !usage.fuzzy && (view.usage_gate.rung, view.usage_gate.failures) != (rung, usage.failures) {
             let how = format!(
                 "account {n} shows rung {:?} after {} failures, and was told {rung:?} after {}",
                 view.usage_gate.rung, view.usage_gate.failures, usage.failures
@@ -993,6 +1001,10 @@ impl Ledger {
         let fenced = books.gate.wait(inherited) as f64 * (1.0 + rules.jitter);
         let is_fenced =
             books.lying.as_ref().and_then(|facts| self.tokens.get(&facts.refresh)).is_some_and(|t| t.unknown > 0);
+        // What stood in a refresh's way is tried again with the next poll, or after an interval.
+        let is_expired = books.lying.as_ref().and_then(|facts| facts.expires_at).is_none_or(|at| at <= wall(machine));
+        let fenced = if is_expired { fenced.max(interval as f64 * (1.0 + rules.jitter)) } else { fenced };
+        let is_fenced = is_fenced || is_expired;
         let fenced = if is_fenced { now + fenced as Time } else { now };
         let paused = [&login.usage, &login.token, &books.file.live.auth].map(|pause| pause.until_at_most);
         let longest = kind.max(interval) as f64 * (1.0 + rules.jitter);

@@ -27,15 +27,15 @@ pub(crate) struct Life {
     pub told: Vec<(Time, String)>,
 }
 
-/// Lives `seed` for `days` days without the masked events; `telling` keeps the story.
-pub(crate) fn live(seed: u64, days: u64, masked: &BTreeSet<usize>, telling: bool) -> Life {
+/// Lives `seed`, drawn for `days` days, up to `until`, without the masked events; `telling` keeps the story.
+pub(crate) fn live(seed: u64, days: u64, until: Time, masked: &BTreeSet<usize>, telling: bool) -> Life {
     let forecast = Forecast::draw(seed, days);
     let mut host = Host::new(seed, forecast.rules.clone());
     let mut sky = Sky::new(seed, &forecast, &mut host.machine);
     sky.told = telling.then(Vec::new);
     host.start(&mut sky);
     let mut run = Run { host, sky, random: Random::new(seed, 30) };
-    for (index, (at, happening)) in forecast.events.iter().enumerate() {
+    for (index, (at, happening)) in forecast.events.iter().enumerate().take_while(|(_, (at, _))| *at <= until) {
         if masked.contains(&index) {
             continue;
         }

@@ -597,8 +597,8 @@ impl Ledger {
                 login.usage.failures += 1;
                 login.usage.refuse(now, clamp(demand), &gate, wall);
                 login.refused.insert(token);
-                self.stakes.count(Promise::WaitsAreServed);
                 let interval = login.interval(configured);
+                self.stakes.count(Promise::WaitsAreServed);
                 self.books[n].poll.live.interval = interval;
             }
             Usage::Transient(None) => {

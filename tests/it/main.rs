@@ -11,6 +11,7 @@ mod doctor;
 mod faults;
 mod hostile;
 mod kill;
+mod no_errors;
 mod secrets;
 mod storm;
 mod support;

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod competitors;
+mod corpus;
 mod daemon;
 mod docs;
 mod doctor;

@@ -91,9 +91,12 @@ impl Cooldown {
         self.until
     }
 
-    /// Of two pauses for the same endpoint, the one that waits longer.
+    /// Of two pauses for the same endpoint, the one that waits longer; of two that do not wait, the one that remembers
+    /// the later incident.
     pub fn is_harsher_than(&self, other: &Self) -> bool {
-        let key = |pause: &Self| (pause.until.map(|until| until.at), pause.open_rung(), pause.failures);
+        let at = |deadline: Option<Deadline>| deadline.map(|deadline| deadline.at);
+        let key =
+            |pause: &Self| (at(pause.until), pause.open_rung(), pause.failures, at(pause.relapse_until), pause.rung);
         key(self) > key(other)
     }
 
@@ -180,6 +183,14 @@ mod tests {
         pause.close(&ladder(), minutes(20), Moment::default());
         pause.close(&ladder(), minutes(20), Moment::default() + minutes(15));
         assert_eq!(pause.climb(Moment::default() + minutes(25)), 0, "later successes do not extend it");
+    }
+
+    #[test]
+    fn a_closed_incident_is_remembered_where_nothing_else_is_known() {
+        let mut pause = Cooldown::default();
+        pause.climb(Moment::default());
+        pause.close(&ladder(), minutes(20), Moment::default());
+        assert!(pause.is_harsher_than(&Cooldown::default()) && !Cooldown::default().is_harsher_than(&pause));
     }
 
     #[test]

@@ -218,10 +218,10 @@ mod tests {
             let drawn = Deadline::after(Moment::from_millis(drawn_at), Duration::from_millis(length));
             let saved = drawn.save(now(drawn_at, wall), &"a".to_owned());
             let saved: SavedDeadline = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
-            let restart = now(drawn_at + later, wall + later as i64 / 1000 + step);
+            let restart = now(drawn_at + later, wall + later.cast_signed() / 1000 + step);
             prop_assert_eq!(saved.restore(restart, &"a".to_owned()), drawn, "whatever the wall clock did");
 
-            let reboot = now(7, wall + later as i64 / 1000 + step);
+            let reboot = now(7, wall + later.cast_signed() / 1000 + step);
             let restored = saved.restore(reboot, &"b".to_owned());
             prop_assert_eq!(restored.length, drawn.length);
             prop_assert!(restored.at >= reboot.moment && restored.at <= reboot.moment + drawn.length);

@@ -41,10 +41,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Checks one input.
-pub type Check = fn(&[u8]);
+pub(crate) type Check = fn(&[u8]);
 
 /// Every target by its name: that of its binary in `Cargo.toml` and of its directory under `corpus/`.
-pub const ALL: [(&str, Check); 11] = [
+pub(crate) const ALL: [(&str, Check); 11] = [
     ("usage", usage),
     ("token", token),
     ("fault", fault),
@@ -59,10 +59,7 @@ pub const ALL: [(&str, Check); 11] = [
 ];
 
 /// The target of this name.
-///
-/// # Panics
-/// There is none.
-pub fn of(name: &str) -> Check {
+pub(crate) fn of(name: &str) -> Check {
     ALL.into_iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("there is no target {name}")).1
 }
 
@@ -73,7 +70,7 @@ fn reply(status: u16, body: &[u8]) -> Reply {
 }
 
 /// A body of every provider's usage endpoint, sent with success.
-pub fn usage(body: &[u8]) {
+fn usage(body: &[u8]) {
     for id in ProviderId::ALL {
         let UsageOutcome::Answered { windows, .. } = provider::of(id).read_usage(&reply(200, body), RECEIVED) else {
             continue;
@@ -97,7 +94,7 @@ pub fn usage(body: &[u8]) {
 }
 
 /// A body of every provider's token endpoint, sent with success.
-pub fn token(body: &[u8]) {
+fn token(body: &[u8]) {
     const HOUR: Duration = Duration::from_hours(1);
     for id in ProviderId::ALL {
         let json = serde_json::from_slice::<Value>(body);
@@ -110,29 +107,26 @@ pub fn token(body: &[u8]) {
             }
         };
         let tokens: Vec<&str> =
-            [&grant.access, &grant.refresh].into_iter().flatten().map(|t| t.expose_secret()).collect();
+            [&grant.access, &grant.refresh].into_iter().flatten().map(SecretString::expose_secret).collect();
         assert!(!tokens.is_empty() && tokens.iter().all(|token| !token.is_empty()), "{id}: a grant of nothing");
         assert!(tokens.iter().all(|token| token.len() < 8 || !format!("{grant:?}").contains(token)), "{id}: shown");
         assert!(!grant.lease.is_zero() && !grant.login_lasts.is_some_and(|lasts| lasts.is_zero()), "{id}: {grant:?}");
-        match json {
-            Ok(json) => {
-                let said = Said::of(&json);
-                assert!(tokens.iter().all(|token| said.texts.contains(*token)), "{id}: a token nobody sent");
-                let lasts = [Some(grant.lease).filter(|lease| *lease != HOUR), grant.login_lasts];
-                let was_said = |length: Duration| said.has(length.as_secs_f64());
-                assert!(lasts.into_iter().flatten().all(was_said), "{id}: nobody said how long: {grant:?}");
-            }
-            Err(_) => {
-                // Its end may have held the successor: "none was sent" would mean that the posted token is good.
-                assert!(grant.refresh.is_some(), "{id}: a damaged answer without a refresh token was believed");
-                assert_eq!((grant.lease, grant.login_lasts), (HOUR, None), "{id}: a number may be cut short");
-            }
+        if let Ok(json) = json {
+            let said = Said::of(&json);
+            assert!(tokens.iter().all(|token| said.texts.contains(*token)), "{id}: a token nobody sent");
+            let lasts = [Some(grant.lease).filter(|lease| *lease != HOUR), grant.login_lasts];
+            let was_said = |length: Duration| said.has(length.as_secs_f64());
+            assert!(lasts.into_iter().flatten().all(was_said), "{id}: nobody said how long: {grant:?}");
+        } else {
+            // Its end may have held the successor: "none was sent" would mean that the posted token is good.
+            assert!(grant.refresh.is_some(), "{id}: a damaged answer without a refresh token was believed");
+            assert_eq!((grant.lease, grant.login_lasts), (HOUR, None), "{id}: a number may be cut short");
         }
     }
 }
 
 /// A body of both endpoints, sent with every status that is no success.
-pub fn fault(body: &[u8]) {
+fn fault(body: &[u8]) {
     let json = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
     let said = json.as_ref().map(Said::of).unwrap_or_default();
     for id in ProviderId::ALL {
@@ -159,7 +153,7 @@ pub fn fault(body: &[u8]) {
 }
 
 /// `Retry-After`, a line feed, `Date`.
-pub fn retry_after(bytes: &[u8]) {
+fn retry_after(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (header, date) = text.split_once('\n').map_or((text.as_ref(), None), |(header, date)| (header, Some(date)));
     let Some(wait) = retry_after::parse(Some(header), date, RECEIVED) else { return };
@@ -176,7 +170,7 @@ pub fn retry_after(bytes: &[u8]) {
 }
 
 /// A credential file: read, and edited.
-pub fn credential(bytes: &[u8]) {
+fn credential(bytes: &[u8]) {
     let path = room().join(".claude/.credentials.json");
     put(&path, bytes);
     let found = CredentialFile::new(path.clone(), CredentialOwner::Vendor, None).look(&key());
@@ -187,7 +181,7 @@ pub fn credential(bytes: &[u8]) {
             let tokens = &found.contents.as_ref().expect("a login has contents").tokens;
             let text = |name: &str| login.and_then(|login| login[name].as_str());
             assert_eq!(text("accessToken"), Some(tokens.access.expose_secret()), "another token than the login's");
-            let refresh = tokens.refresh.as_ref().map(|token| token.expose_secret());
+            let refresh = tokens.refresh.as_ref().map(SecretString::expose_secret);
             assert!(refresh.is_none() || text("refreshToken") == refresh, "another refresh token than the login's");
             for token in [Some(tokens.access.expose_secret()), refresh].into_iter().flatten() {
                 assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()), "no header carries it");
@@ -230,13 +224,14 @@ fn edited(bytes: &[u8], before: Option<&Value>) {
         login.insert(name.to_owned(), value);
     }
     // As text, because two objects with the same members in another order are equal.
-    assert!(after.to_string() == meant.to_string(), "an edit changed something besides, or its order");
+    let (after, meant) = (after.to_string(), meant.to_string());
+    assert!(after == meant, "an edit changed something besides, or its order");
     let again = edit(text.expose_secret(), &new).expect("an edited file can be edited");
     assert!(again.expose_secret() == text.expose_secret(), "the same edit twice is another edit");
 }
 
 /// The `.claude.json` beside a credential file, which names the account.
-pub fn identity(bytes: &[u8]) {
+fn identity(bytes: &[u8]) {
     let dir = room().join("identity");
     let path = dir.join(".credentials.json");
     if !path.exists() {
@@ -253,7 +248,7 @@ pub fn identity(bytes: &[u8]) {
 }
 
 /// A stored successor, as an earlier process left it.
-pub fn successor(bytes: &[u8]) {
+fn successor(bytes: &[u8]) {
     let dir = room().join("state");
     put(&dir.join("successor-00112233445566778899aabbccddeeff.json"), bytes);
     let credentials = Path::new("/home/ada/.claude/.credentials.json");
@@ -269,8 +264,8 @@ pub fn successor(bytes: &[u8]) {
             (Some(&tokens.access), "access_token", Some(&in_file.access)),
             (tokens.refresh.as_ref(), "refresh_token", in_file.refresh.as_ref()),
         ] {
-            let token = token.map(|token| token.expose_secret());
-            let wanted = json[name].as_str().or(old.map(|old| old.expose_secret()));
+            let token = token.map(SecretString::expose_secret);
+            let wanted = json[name].as_str().or(old.map(SecretString::expose_secret));
             assert!(token == wanted, "{name} is neither what is stored nor what is in the file");
         }
         let place = successor.place(&in_file);
@@ -283,7 +278,7 @@ pub fn successor(bytes: &[u8]) {
 }
 
 /// A config file.
-pub fn config(bytes: &[u8]) {
+fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let paths = Paths::in_home(Path::new("/home/ada"));
     match config::parse(&text, Path::new("c.toml"), &paths) {
@@ -349,7 +344,7 @@ fn climbs(ladder: &Ladder) {
 }
 
 /// A record of `state.db`, of whichever kind.
-pub fn record(bytes: &[u8]) {
+fn record(bytes: &[u8]) {
     comes_back::<LoginRecord>(bytes);
     comes_back::<FileRecord>(bytes);
     comes_back::<Mark>(bytes);
@@ -370,7 +365,7 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(byt
 }
 
 /// What a client writes into the socket.
-pub fn request(bytes: &[u8]) {
+fn request(bytes: &[u8]) {
     let said = ask(bytes);
     assert!(said.is_empty() || said.starts_with(b"HTTP/1."), "{}", said.escape_ascii());
     if is_stream(&said) {
@@ -442,7 +437,7 @@ fn daemon() -> &'static Path {
 }
 
 /// What the daemon's end of the socket says, as the CLI reads it.
-pub fn answer(bytes: &[u8]) {
+fn answer(bytes: &[u8]) {
     comes_back::<Status>(bytes);
     comes_back::<Explanation>(bytes);
     comes_back::<Answer>(bytes);

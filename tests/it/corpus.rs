@@ -6,7 +6,6 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-#[expect(clippy::missing_panics_doc, reason = "to panic is what a target is for")]
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
@@ -44,7 +43,7 @@ macro_rules! targets {
 targets!(usage, token, fault, retry_after, credential, identity, successor, config, record, request, answer);
 
 fn torture(name: &str) {
-    // The socket answers a thousand times a second, the parsers a hundred times as often.
+    // The socket answers a thousand times a second, the parsers many times as often.
     let mutations = match (is_long(), name) {
         (false, "request") => 100,
         (false, _) => 500,

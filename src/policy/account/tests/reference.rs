@@ -43,7 +43,7 @@ enum Step {
     Restart,
     Reboot(u64),
     Sleep(u64),
-    StepWall(i64),
+    SetWall(i64),
     Touch,
     Token,
     Reload(u64),
@@ -73,7 +73,7 @@ impl fmt::Debug for Step {
             Self::Restart => write!(f, "quotad is killed and started"),
             Self::Reboot(down) => write!(f, "the machine is down for {} s", down / S),
             Self::Sleep(wait) => write!(f, "the machine sleeps for {} s", wait / S),
-            Self::StepWall(by) => write!(f, "the wall clock is set by {} s", by / 1000),
+            Self::SetWall(by) => write!(f, "the wall clock is set by {} s", by / 1000),
             Self::Touch => write!(f, "the file is touched"),
             Self::Token => write!(f, "the CLI writes a new token"),
             Self::Reload(interval) => write!(f, "the interval is set to {} s", interval / S),
@@ -209,10 +209,12 @@ impl Past {
         let (configured, in_force) = (self.configured(), self.interval());
         match fact {
             _ if self.life.is_some() => Duration::ZERO,
-            Fact::Asked(Says::Wait(_)) if !self.is_throttled() => (2 * in_force).min(4 * configured) - configured,
+            Fact::Asked(Says::Wait(_)) if !self.is_throttled() => {
+                (2 * in_force).min(4 * configured).saturating_sub(configured)
+            }
             Fact::Asked(Says::Yes) => {
-                let excess = in_force - configured;
-                Some(excess - excess / 10).filter(|left| *left >= configured / 100).unwrap_or_default()
+                let excess = in_force.saturating_sub(configured);
+                Some(excess.saturating_sub(excess / 10)).filter(|left| *left >= configured / 100).unwrap_or_default()
             }
             _ => self.entries.last().map_or(Duration::ZERO, |entry| entry.excess),
         }
@@ -428,7 +430,7 @@ impl Pair {
             Step::Restart => self.start(World::restart),
             // Across a boot the wall clock decides, and what a step of it does then is time.rs's own property.
             Step::Reboot(_) if self.wall_was_set => self.start(World::restart),
-            Step::StepWall(_) if self.past.booted() > 0 => {}
+            Step::SetWall(_) if self.past.booted() > 0 => {}
             Step::Reboot(down) => {
                 self.past.note(self.world.at + down, Fact::Booted);
                 self.start(|world| world.reboot(down));
@@ -437,7 +439,7 @@ impl Pair {
                 self.world.sleep(wait);
                 self.past.note(self.world.at, Fact::Woke);
             }
-            Step::StepWall(by) => {
+            Step::SetWall(by) => {
                 self.world.step_wall(by);
                 self.wall_was_set = true;
             }
@@ -525,7 +527,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Restart),
         1 => (0..90_u64).prop_map(|minutes| Step::Reboot(minutes * MIN)),
         1 => (1..90_u64).prop_map(|minutes| Step::Sleep(minutes * MIN)),
-        1 => (-90..90_i64).prop_map(|minutes| Step::StepWall(minutes * 60_000)),
+        1 => (-90..90_i64).prop_map(|minutes| Step::SetWall(minutes * 60_000)),
         1 => Just(Step::Touch),
         2 => Just(Step::Token),
         1 => prop::sample::select(vec![6, 10, 20, 45]).prop_map(|minutes| Step::Reload(minutes * MIN)),
@@ -542,7 +544,7 @@ fn quiet_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => weather,
         2 => step().prop_filter("of others", |step| {
-            !matches!(step, Step::Weather(_) | Step::Token | Step::StepWall(_))
+            !matches!(step, Step::Weather(_) | Step::Token | Step::SetWall(_))
         }),
     ]
 }
@@ -554,7 +556,9 @@ proptest! {
         dice in prop::sample::select(vec![0.0, 0.5, 1.0]),
     ) {
         let mut pair = Pair::of_polls(dice);
-        story.into_iter().for_each(|step| pair.take(step));
+        for step in story {
+            pair.take(step);
+        }
     }
 
     #[test]
@@ -564,6 +568,8 @@ proptest! {
         life in prop::sample::select(vec![MIN, 15 * MIN, HOUR, 8 * HOUR]),
     ) {
         let mut pair = Pair::of_refreshes(dice, life);
-        story.into_iter().for_each(|step| pair.take(step));
+        for step in story {
+            pair.take(step);
+        }
     }
 }

@@ -29,3 +29,7 @@ pub mod control;
 pub mod export;
 pub mod demo;
 pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/it/no_errors.rs"]
+mod no_errors;

@@ -5,12 +5,14 @@
 
 mod architecture;
 mod competitors;
+mod corpus;
 mod daemon;
 mod docs;
 mod doctor;
 mod faults;
 mod hostile;
 mod kill;
+mod no_errors;
 mod secrets;
 mod storm;
 mod support;

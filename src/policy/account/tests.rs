@@ -3,6 +3,7 @@
 mod files;
 mod login_end;
 mod modes;
+mod reference;
 mod rates;
 mod refreshing;
 mod storm;

@@ -101,7 +101,7 @@ impl CredentialFile {
         };
         let warning = exposed_because(&self.path, &metadata);
         let (tokens, mut login) = match understand(raw.expose_secret(), key) {
-            Ok(Shape::Login(tokens, login)) => (tokens, login),
+            Ok(Shape::Login(tokens, login)) => (tokens, *login),
             Ok(Shape::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
             Ok(Shape::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
             Err(Damage { said, doubt }) => return Found { doubt, warning, ..self.unreadable(said) },
@@ -185,7 +185,7 @@ fn exposed_because(path: &Path, metadata: &Metadata) -> Option<String> {
 pub enum Shape {
     /// A login, as far as the file itself tells: whose it is, when it was written and whether it lies safely are
     /// facts of the place.
-    Login(Tokens, Login),
+    Login(Tokens, Box<Login>),
     /// The vendor emptied the tokens.
     SignedOut,
     /// Other things, but no login.
@@ -237,7 +237,7 @@ pub fn understand(raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
         modified_at: None,
         unsafe_because: None,
     };
-    Ok(Shape::Login(tokens, facts))
+    Ok(Shape::Login(tokens, Box::new(facts)))
 }
 
 /// Takes a token out of the login; absent, null and empty are none.

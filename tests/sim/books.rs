@@ -156,7 +156,8 @@ impl LoginBook {
 
     /// A success takes a tenth of the excess.
     pub(crate) fn recover(&mut self, configured: Time) {
-        self.excess -= self.excess / 10;
+        let in_force = self.excess.min(3 * configured);
+        self.excess = in_force - in_force / 10;
         // Rounded down, as a bound must be.
         if self.excess <= configured / 100 + 50 {
             self.excess = 0;

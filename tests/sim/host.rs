@@ -952,7 +952,7 @@ impl Host {
         }
         let process = self.process.as_ref()?;
         let understood = match file::understand(bytes, &process.key) {
-            Ok(Shape::Login(tokens, login)) => Ok((Credential::Login(login), Some(tokens))),
+            Ok(Shape::Login(tokens, login)) => Ok((Credential::Login(*login), Some(tokens))),
             Ok(Shape::SignedOut) => Ok((Credential::SignedOut, None)),
             Ok(Shape::NoLogin) => Ok((Credential::NoLogin, None)),
             Err(damage) => Err(damage),

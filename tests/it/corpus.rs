@@ -47,8 +47,8 @@ fn torture(name: &str) {
     let mutations = match (is_long(), name) {
         (false, "request") => 100,
         (false, _) => 500,
-        (true, "request") => 5_000,
-        (true, _) => 100_000,
+        (true, "request") => 3_000,
+        (true, _) => 30_000,
     };
     let seeds = corpus(name);
     assert!(seeds.len() >= 3, "{name} has hardly a corpus");

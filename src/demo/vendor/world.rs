@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::CLIENT_ID;
-use super::answer::{Delivery, Plan, RetryAfter, error, json, rate_limited};
+use super::answer::{Answer, Delivery, Plan, RetryAfter, error, json, rate_limited};
 use super::http::Request;
 use super::quota::{Budget, Quota, Spent};
 use super::tokens::Tokens;
@@ -154,6 +154,21 @@ impl World {
     /// Whether a client that holds only this refresh token has lost its login.
     pub fn login_lost(&self, held: &str) -> bool {
         self.current(held).is_none_or(|tokens| tokens.refresh != held)
+    }
+
+    /// Whether a usage request with this access token would be answered with numbers now. Leaves no trace: for an
+    /// oracle, which asks only then.
+    pub fn would_answer(&self, access: &str, now: Stamp) -> bool {
+        let known = self.accesses.iter().find(|known| known.text == access && !known.withdrawn);
+        let lives = known.filter(|known| self.families[known.family].alive && now < known.expires_at);
+        let within = |known: &Access| self.budget.is_none_or(|budget| known.spent.would_allow(&budget, now));
+        matches!(self.usage.peek(), Answer::Normal) && lives.is_some_and(within)
+    }
+
+    /// Whether a POST of this refresh token would be exchanged now, whatever then becomes of the answer. Leaves no
+    /// trace.
+    pub fn would_exchange(&self, refresh: &str) -> bool {
+        self.token.peek().is_processed() && !self.login_lost(refresh)
     }
 
     /// The numbers of an account that has logged in.
@@ -363,7 +378,6 @@ fn seconds(expires_at: Stamp, now: Stamp) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::vendor::Answer;
 
     const ACCOUNT: &str = "11111111-2222-4333-8444-555555555555";
     const LEASE: Duration = Duration::from_hours(8);
@@ -486,6 +500,29 @@ mod tests {
             let next = world.cli_rotate(&tokens.refresh, at(2)).unwrap();
             assert_eq!(usage(&mut world, &next.access, at(3)).0, 200, "a new token has a budget of its own");
         }
+    }
+
+    #[test]
+    fn an_oracle_learns_what_an_answer_would_be_and_leaves_no_trace() {
+        let (mut world, tokens) = world();
+        let (access, hour) = (tokens.access.as_str(), Duration::from_hours(1));
+        let retry_after = RetryAfter::Absent;
+        world.budget = Some(Budget { requests: 1, window: hour, restarts: true, retry_after });
+        for (n, status) in [(0, 200), (1, 429), (3_600, 429), (7_200, 200), (8 * 3_600, 401)] {
+            assert_eq!(world.would_answer(access, at(n)), status == 200, "at {n} s");
+            assert_eq!(usage(&mut world, access, at(n)).0, status, "at {n} s");
+        }
+        world.budget = None;
+        assert!(world.would_answer(access, at(0)) && world.would_exchange(&tokens.refresh));
+        world.usage().always(Answer::Html(503));
+        world.token().next(Answer::RateLimited(retry_after)).always(Answer::LoseResponse);
+        assert!(!world.would_answer(access, at(0)) && !world.would_exchange(&tokens.refresh));
+        refresh(&mut world, &tokens.refresh, at(0));
+        assert!(world.would_exchange(&tokens.refresh), "exchanged, though nobody will learn of it");
+        world.revoke(access);
+        world.usage().clear();
+        assert!(!world.would_answer(access, at(0)) && !world.would_exchange(&tokens.refresh));
+        assert_eq!(world.calls().len(), 6, "questions to an oracle are no requests");
     }
 
     #[test]

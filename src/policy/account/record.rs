@@ -165,8 +165,20 @@ impl Account {
         self.held = None;
     }
 
+    /// Takes note of what another account of this state directory, `teller`, has just had stored. What is known of a
+    /// token, every account knows: copies of one file hold the same. Gates concern accounts of the same login: the
+    /// server does not know our names. Returns whether it concerned this one.
+    pub fn heed(&mut self, record: &Record, teller: &Self) -> bool {
+        match record {
+            Record::Mark(token, mark) => self.marks.set(*token, mark.clone()),
+            Record::Login { .. } if self.login_key() == teller.login_key() => self.follow(teller),
+            Record::Login { .. } | Record::File { .. } | Record::Reading(..) => return false,
+        }
+        true
+    }
+
     /// Takes over the gates of another account of the same login, which has just been told something.
-    pub fn follow(&mut self, other: &Self) {
+    pub(super) fn follow(&mut self, other: &Self) {
         self.usage = other.usage;
         self.token = other.token;
         self.pace = other.pace;

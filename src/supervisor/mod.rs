@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use self::handle::{Ask, Handle, Snapshot, Traffic};
-pub use self::roster::login_command;
+pub use self::roster::{login_command, rules};
 use self::roster::{Held, network};
 use crate::clock::{self, Chance, Clock, Timer};
 use crate::config::{Config, Loaded};

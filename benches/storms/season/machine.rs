@@ -7,6 +7,9 @@
 use quotad::demo::vendor::{Delivery, Request, Tokens, World};
 use quotad::policy::time::Stamp;
 use quotad::provider::Reply;
+use quotad::provider::exchange::Broken;
+
+use super::score::Score;
 
 /// Milliseconds of virtual time since the season began.
 pub(crate) type Ms = u64;
@@ -16,20 +19,22 @@ pub(crate) const MIN: Ms = 60 * S;
 pub(crate) const HOUR: Ms = 60 * MIN;
 pub(crate) const DAY: Ms = 24 * HOUR;
 
-/// The wall clock at the beginning: a midnight.
-const BEGAN: i64 = 1_799_971_200;
+/// The wall clock at the beginning, in milliseconds: midnight, wherever this machine stands.
+const BEGAN: i64 = 1_800_000_000_000;
 /// From the vendor's exchange to the new tokens in the file.
 const EXCHANGE: Ms = 2 * S;
 /// After a resume nothing can be reached for so long.
 const RECONNECT: Ms = 5 * S;
 /// Claude Code refreshes so long before expiry, when it is used (credentials.md, A.4).
 const CLI_LEAD: Ms = 5 * MIN;
+/// From the user's last word to the end of the CLI.
+const CLI_STAYS: Ms = 10 * MIN;
 /// The uuid of the one account.
 const ACCOUNT: &str = "11111111-2222-4333-8444-555555555555";
 
 /// The wall time at `at`.
 pub(crate) fn stamp(at: Ms) -> Stamp {
-    Stamp::from_millisecond(BEGAN * 1_000 + at as i64).expect("a season ends before time does")
+    Stamp::from_millisecond(BEGAN + at as i64).expect("a season ends before time does")
 }
 
 /// What a client sees of one answer: all the peers look at.
@@ -47,6 +52,20 @@ pub(crate) enum Answer {
     Nothing,
 }
 
+impl Answer {
+    fn of(reply: &Reply) -> Self {
+        match reply.status {
+            200 => Self::Ok,
+            429 => {
+                let seconds = reply.header("retry-after").and_then(|value| value.parse::<u64>().ok());
+                Self::Limited(seconds.map(|seconds| seconds * S))
+            }
+            400 if String::from_utf8_lossy(&reply.body).contains("invalid_grant") => Self::InvalidGrant,
+            status => Self::Status(status),
+        }
+    }
+}
+
 /// New tokens on their way into the file.
 struct Landing {
     at: Ms,
@@ -59,8 +78,10 @@ struct Landing {
 pub(crate) struct Machine {
     /// Virtual time.
     pub(crate) now: Ms,
-    /// The vendor. Its journal is what keepers are judged by.
+    /// The vendor.
     pub(crate) vendor: World,
+    /// What the keeper sent, and what came of it.
+    pub(crate) score: Score,
     file: Tokens,
     landings: Vec<Landing>,
     online_from: Ms,
@@ -74,7 +95,8 @@ impl Machine {
     pub(crate) fn new(seed: u64, lease: Ms) -> Self {
         let mut vendor = World::new(seed);
         let file = vendor.login(ACCOUNT, std::time::Duration::from_millis(lease), stamp(0));
-        Self { now: 0, vendor, file, landings: Vec::new(), online_from: 0, lease, cli_until: 0 }
+        let score = Score::default();
+        Self { now: 0, vendor, score, file, landings: Vec::new(), online_from: 0, lease, cli_until: 0 }
     }
 
     /// What the credential file holds.
@@ -84,6 +106,16 @@ impl Machine {
             self.file = landed.tokens;
         }
         self.file.clone()
+    }
+
+    /// The keeper has put these into the file itself.
+    pub(crate) fn replace(&mut self, tokens: Tokens) {
+        self.file = tokens;
+    }
+
+    /// When the CLI's new tokens will lie in the file, while it holds its locks for that.
+    pub(crate) fn cli_lands_at(&self) -> Option<Ms> {
+        self.landings.iter().filter(|landing| landing.of_cli).map(|landing| landing.at).max()
     }
 
     /// What the keeper knows: its own new tokens while they are on their way into the file, else the file.
@@ -111,7 +143,7 @@ impl Machine {
     /// Whether the CLI holds its locks for a refresh.
     pub(crate) fn cli_refreshes(&mut self) -> bool {
         self.file();
-        self.landings.iter().any(|landing| landing.of_cli)
+        self.cli_lands_at().is_some()
     }
 
     /// Whether the network is there.
@@ -122,7 +154,7 @@ impl Machine {
     /// Asks the usage endpoint with the access token in hand.
     pub(crate) fn ask(&mut self) -> Answer {
         let request = Request::usage(&self.held().access);
-        self.send(&request).map_or(Answer::Nothing, |reply| answer(&reply))
+        self.send(&request).map_or(Answer::Nothing, |reply| Answer::of(&reply))
     }
 
     /// Refreshes as a tool without the CLI's locks does: the file has the new tokens two seconds later, whatever it
@@ -146,28 +178,42 @@ impl Machine {
         Some(answer)
     }
 
-    /// Sends one request, if there is a network.
-    pub(crate) fn send(&mut self, request: &Request) -> Option<Reply> {
+    /// Sends one request of the keeper's, if there is a network, and keeps count.
+    ///
+    /// # Errors
+    /// How it failed to bring a whole answer.
+    pub(crate) fn send(&mut self, request: &Request) -> Result<Reply, Broken> {
         if !self.is_online() {
-            return None;
+            return Err(Broken::Offline);
         }
-        match self.vendor.serve(request, stamp(self.now)) {
-            Delivery::Whole(reply) => Some(reply),
-            Delivery::Half(_) | Delivery::Drip(..) | Delivery::Closed | Delivery::Silence => None,
+        let expires_at = self.held().expires_at;
+        let delivery = self.vendor.serve(request, stamp(self.now));
+        if let Some(call) = self.vendor.calls().last() {
+            self.score.count(call, self.now, expires_at);
         }
+        match delivery {
+            Delivery::Whole(reply) => Ok(reply),
+            Delivery::Half(_) | Delivery::Drip(..) | Delivery::Closed | Delivery::Silence => Err(Broken::Cut(None)),
+        }
+    }
+
+    /// Another program on this machine asks with the access token in the file.
+    pub(crate) fn ask_as_another(&mut self) {
+        let request = Request::usage(&self.file().access);
+        self.vendor.serve(&request, stamp(self.now));
     }
 
     fn exchange(&mut self) -> (Answer, Option<Tokens>) {
         let refresh = self.held().refresh;
-        let Some(reply) = self.send(&Request::refresh(&refresh)) else { return (Answer::Nothing, None) };
-        let answer = answer(&reply);
+        let Ok(reply) = self.send(&Request::refresh(&refresh)) else { return (Answer::Nothing, None) };
+        let answer = Answer::of(&reply);
         let tokens = if answer == Answer::Ok { self.vendor.current(&refresh) } else { None };
         (answer, tokens)
     }
 
-    /// The user works with the CLI, which stays open for `stay`: it refreshes what is about to expire.
-    pub(crate) fn use_cli(&mut self, stay: Ms) {
-        self.cli_until = self.cli_until.max(self.now + stay);
+    /// The user works with the CLI: it refreshes what is about to expire, and stays open for a while.
+    pub(crate) fn use_cli(&mut self) {
+        self.cli_until = self.now + CLI_STAYS;
         let expires_at = self.file().expires_at;
         if self.until(expires_at) > CLI_LEAD || self.cli_refreshes() || !self.is_online() {
             return;
@@ -190,8 +236,8 @@ impl Machine {
         held.into_iter().all(|refresh| self.vendor.login_lost(refresh))
     }
 
-    /// The keeper's process is killed: an answer on its way into the file is gone.
-    pub(crate) fn kill_keeper(&mut self) {
+    /// The keeper's process is killed: its own new tokens on their way into the file are gone.
+    pub(crate) fn lose_landing(&mut self) {
         self.file();
         self.landings.retain(|landing| landing.of_cli);
     }
@@ -199,17 +245,5 @@ impl Machine {
     /// The machine resumes: the network is not there yet.
     pub(crate) fn resume(&mut self) {
         self.online_from = self.now + RECONNECT;
-    }
-}
-
-fn answer(reply: &Reply) -> Answer {
-    match reply.status {
-        200 => Answer::Ok,
-        429 => {
-            let seconds = reply.header("retry-after").and_then(|value| value.parse::<u64>().ok());
-            Answer::Limited(seconds.map(|seconds| seconds * S))
-        }
-        400 if String::from_utf8_lossy(&reply.body).contains("invalid_grant") => Answer::InvalidGrant,
-        status => Answer::Status(status),
     }
 }

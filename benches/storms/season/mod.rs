@@ -3,31 +3,55 @@
 //! Virtual time, no sockets, no sleeping; the vendor is the strict one of `quotad::demo::vendor`. Same seed, same
 //! season, same figures.
 
+#[path = "../../../tests/sim/host.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the simulation's host does more than a season needs")]
+mod host;
 mod machine;
 mod oracle;
 mod peers;
+mod quotad;
 mod scenario;
 mod score;
 
-use quotad::policy::time::Dice;
+use ::quotad::demo::vendor::{Answer, Reuse};
+use ::quotad::policy::time::Dice as _;
 
+use self::host::Random;
 use self::machine::{Machine, Ms};
 pub(crate) use self::machine::{DAY, HOUR, MIN};
 use self::oracle::Oracle;
 use self::peers::{Clauth, CodexBar, OnWatch, OpenUsage, UsageBar};
+use self::quotad::Quotad;
 use self::scenario::Event;
 pub(crate) use self::scenario::{ALL, Scenario};
 pub(crate) use self::score::Score;
 
-/// A set of rules that polls usage and looks after a login.
+/// Somebody who polls usage and looks after a login.
 trait Keeper {
+    /// Does what is due before `until`.
+    fn run_until(&mut self, until: Ms, machine: &mut Machine);
+
+    /// Its process is killed and starts again.
+    fn restart(&mut self, machine: &mut Machine);
+
+    /// The machine was suspended for `length`.
+    fn slept(&mut self, length: Ms, machine: &mut Machine);
+
+    /// The CLI is about to take its locks: a keeper that holds them finishes first.
+    fn finish(&mut self, machine: &mut Machine) {
+        let _ = machine;
+    }
+}
+
+/// A keeper that is no more than a clock and its rules.
+trait Ticking {
     /// When it acts next; a time that has passed means at once.
     fn wake(&self) -> Ms;
 
     /// It acts.
     fn act(&mut self, machine: &mut Machine);
 
-    /// Its process was killed, and starts again `now`: what it forgets.
+    /// A new process begins `now`: what the old one did not store is forgotten.
     fn restart(&mut self, now: Ms);
 
     /// The machine was suspended for `length`: matters to timers that do not count that.
@@ -36,10 +60,30 @@ trait Keeper {
     }
 }
 
+impl<T: Ticking> Keeper for T {
+    fn run_until(&mut self, until: Ms, machine: &mut Machine) {
+        while self.wake() < until {
+            machine.now = self.wake().max(machine.now);
+            self.act(machine);
+        }
+        machine.now = until;
+    }
+
+    fn restart(&mut self, machine: &mut Machine) {
+        machine.lose_landing();
+        Ticking::restart(self, machine.now);
+    }
+
+    fn slept(&mut self, length: Ms, _: &mut Machine) {
+        Ticking::slept(self, length);
+    }
+}
+
 /// Who keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     Oracle,
+    Quotad,
     OnWatch,
     CodexBar,
     OpenUsage,
@@ -49,13 +93,14 @@ pub(crate) enum Who {
 
 impl Who {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Oracle, Self::OnWatch, Self::CodexBar, Self::OpenUsage, Self::Clauth, Self::UsageBar];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Oracle, Self::Quotad, Self::OnWatch, Self::CodexBar, Self::OpenUsage, Self::Clauth, Self::UsageBar];
 
     /// The name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Oracle => "oracle",
+            Self::Quotad => "quotad",
             Self::OnWatch => "onWatch",
             Self::CodexBar => "CodexBar",
             Self::OpenUsage => "openusage",
@@ -64,37 +109,23 @@ impl Who {
         }
     }
 
-    fn start(self, scenario: &Scenario, chance: &mut Random) -> Box<dyn Keeper> {
+    fn start(self, scenario: &Scenario, seed: u64) -> Box<dyn Keeper> {
         match self {
             Self::Oracle => Box::new(Oracle::new(scenario.mandate)),
+            Self::Quotad => Box::new(Quotad::new(scenario.mandate, seed)),
             Self::OnWatch => Box::<OnWatch>::default(),
             Self::CodexBar => Box::<CodexBar>::default(),
             Self::OpenUsage => Box::<OpenUsage>::default(),
-            Self::Clauth => Box::new(Clauth::new(chance.roll())),
+            Self::Clauth => Box::new(Clauth::new(Random::new(seed, 12).roll())),
             Self::UsageBar => Box::<UsageBar>::default(),
         }
-    }
-}
-
-/// Pseudo-random dice.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Dice for Random {
-    fn roll(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as f64 / f64::from(1_u32 << 31)
     }
 }
 
 /// Lives through one season of `length`.
 pub(crate) fn live(scenario: &Scenario, who: Who, length: Ms, seed: u64) -> Score {
     let mut season = Season::new(scenario, who, seed);
-    let mut chance = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    for (at, event) in scenario.events(length, &mut chance) {
-        if at >= length {
-            break;
-        }
+    for (at, event) in scenario.events(length, &mut Random::new(seed, 11)) {
         season.run_until(at);
         season.happen(event);
     }
@@ -106,7 +137,6 @@ pub(crate) fn live(scenario: &Scenario, who: Who, length: Ms, seed: u64) -> Scor
 struct Season {
     machine: Machine,
     keeper: Box<dyn Keeper>,
-    score: Score,
     asleep: bool,
     /// The vendor revoked the login: not the keeper's doing.
     revoked: bool,
@@ -117,63 +147,58 @@ impl Season {
         let mut machine = Machine::new(seed, scenario.lease);
         machine.vendor.reuse = scenario.reuse;
         machine.vendor.budget = scenario.budget;
-        let keeper = who.start(scenario, &mut Random(seed));
-        Self { machine, keeper, score: Score::default(), asleep: false, revoked: false }
+        Self { machine, keeper: who.start(scenario, seed), asleep: false, revoked: false }
     }
 
     fn run_until(&mut self, until: Ms) {
-        while !self.asleep && self.keeper.wake() < until {
-            self.machine.now = self.keeper.wake().max(self.machine.now);
-            let expires_at = self.machine.held().expires_at;
-            self.keeper.act(&mut self.machine);
-            self.score.count(&self.machine.vendor, self.machine.now, expires_at);
+        if self.asleep {
+            self.machine.now = until;
+        } else {
+            self.keeper.run_until(until, &mut self.machine);
         }
-        self.machine.now = until;
     }
 
     fn happen(&mut self, event: Event) {
+        if matches!(event, Event::Cli | Event::Morning) {
+            self.keeper.finish(&mut self.machine);
+        }
         let machine = &mut self.machine;
         match event {
             Event::Usage(answer) => drop(machine.vendor.usage().always(answer)),
             Event::Token(answer) => drop(machine.vendor.token().always(answer)),
-            Event::LoseNextGrant => drop(machine.vendor.token().next(quotad::demo::vendor::Answer::LoseResponse)),
+            Event::LoseNextGrant => drop(machine.vendor.token().next(Answer::LoseResponse)),
             Event::Revoke => {
                 let held = machine.file().refresh;
                 self.revoked = machine.vendor.revoke(&held);
             }
-            Event::Rival(requests) => (0..requests).for_each(|_| drop(machine.ask())),
-            Event::Cli => machine.use_cli(10 * MIN),
+            Event::Rival(requests) => (0..requests).for_each(|_| machine.ask_as_another()),
+            Event::Cli => machine.use_cli(),
             Event::Suspend => self.asleep = true,
             Event::Resume(length) => {
                 self.asleep = false;
                 machine.resume();
-                self.keeper.slept(length);
+                self.keeper.slept(length, machine);
             }
-            Event::Crash => {
-                machine.kill_keeper();
-                self.keeper.restart(machine.now);
-            }
-            Event::Morning => self.look_after_login(true),
+            Event::Crash => self.keeper.restart(machine),
+            Event::Morning => self.look_after_login(),
         }
-        self.score.skip(&self.machine.vendor);
     }
 
-    /// Counts a login that is gone, and has the user log in.
-    fn look_after_login(&mut self, log_in: bool) {
+    /// The user logs in again if the login is gone; whose doing that was is noted.
+    fn look_after_login(&mut self) {
         if self.machine.is_logged_out() {
-            let grace = matches!(self.machine.vendor.reuse, quotad::demo::vendor::Reuse::Grace(_));
-            let by_weather = self.revoked || (self.score.lost_an_answer() && !grace);
-            self.score.lost += u64::from(!by_weather);
-            if log_in {
-                self.machine.log_in();
-                self.revoked = false;
-            }
+            let grace = matches!(self.machine.vendor.reuse, Reuse::Grace(_));
+            let by_weather = self.revoked || (self.machine.score.lost_an_answer() && !grace);
+            self.machine.score.lost += u64::from(!by_weather);
+            self.machine.log_in();
+            self.revoked = false;
         }
     }
 
     fn end(mut self, length: Ms) -> Score {
-        self.look_after_login(false);
-        self.score.close(length);
-        self.score
+        self.keeper.finish(&mut self.machine);
+        self.look_after_login();
+        self.machine.score.close(length);
+        self.machine.score
     }
 }

@@ -6,7 +6,7 @@
 //! that will be lost is lost for it as well. It is bound by the same mandate as quotad, needs the network, and makes
 //! no mistake about the CLI's locks. It forgets nothing at a restart.
 
-use super::Keeper;
+use super::Ticking;
 use super::machine::{Answer, MIN, Machine, Ms, S, stamp};
 use super::scenario::Mandate;
 
@@ -31,7 +31,7 @@ impl Oracle {
     }
 }
 
-impl Keeper for Oracle {
+impl Ticking for Oracle {
     fn wake(&self) -> Ms {
         self.at
     }
@@ -42,7 +42,7 @@ impl Keeper for Oracle {
             return;
         }
         let held = machine.held();
-        if machine.left() == 0 && machine.vendor.would_exchange(&held.refresh) && self.may_refresh(machine) {
+        if machine.left() == 0 && machine.vendor.would_grant(&held.refresh, stamp(machine.now)) && self.may_refresh(machine) {
             machine.refresh_by_cli();
         }
         let held = machine.held();

@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use quotad::demo::vendor::{Answer, Budget, RetryAfter, Reuse};
-use quotad::policy::time::Dice;
 
-use super::Random;
+use super::host::Random;
 use super::machine::{DAY, HOUR, MIN, Ms, S};
 
 /// What a keeper may do with the credential file. The oracle is bound by it like quotad.
@@ -127,6 +126,7 @@ impl Scenario {
     pub(crate) fn events(&self, length: Ms, chance: &mut Random) -> Vec<(Ms, Event)> {
         let mut events = (self.events)(length, chance);
         events.extend((0..length / DAY).map(|day| (day * DAY + 9 * HOUR, Event::Morning)));
+        events.retain(|(at, _)| *at < length);
         events.sort_by_key(|(at, _)| *at);
         events
     }
@@ -143,16 +143,18 @@ fn daily(length: Ms, chance: &mut Random, day: fn(u64, &mut Random) -> Vec<(Ms, 
 }
 
 fn between(chance: &mut Random, low: Ms, high: Ms) -> Ms {
-    low + (chance.roll() * (high - low) as f64) as Ms
+    chance.within(low, high)
 }
 
-/// Blocks that last as long as the server says to whoever meets them first.
+/// A block of the usage endpoint, which says how long it still lasts, to the next minute.
+fn block(length: Ms) -> Vec<(Ms, Event)> {
+    let demand = |left: Ms| Event::Usage(Answer::RateLimited(RetryAfter::Seconds(left / S)));
+    let minutes = (0..length / MIN).map(|minute| (minute * MIN, demand(length - minute * MIN)));
+    minutes.chain([(length, Event::Usage(Answer::Normal))]).collect()
+}
+
 fn demands(length: Ms, chance: &mut Random) -> Vec<(Ms, Event)> {
-    daily(length, chance, |day, _| {
-        let block = [1, 3, 6][day as usize % 3] * HOUR;
-        let demand = Answer::RateLimited(RetryAfter::Seconds(block / S));
-        vec![(0, Event::Usage(demand)), (block, Event::Usage(Answer::Normal))]
-    })
+    daily(length, chance, |day, _| block([1, 3, 6][day as usize % 3] * HOUR))
 }
 
 fn fault(code: u16) -> Answer {
@@ -219,8 +221,7 @@ fn nights(length: Ms, chance: &mut Random) -> Vec<(Ms, Event)> {
 /// minutes (`Restart=always`, `RestartSec=5`), and one in the fair weather after it.
 fn crashes(length: Ms, chance: &mut Random) -> Vec<(Ms, Event)> {
     daily(length, chance, |_, chance| {
-        let demand = Answer::RateLimited(RetryAfter::Seconds(6 * HOUR / S));
-        let mut events = vec![(0, Event::Usage(demand)), (6 * HOUR, Event::Usage(Answer::Normal))];
+        let mut events = block(6 * HOUR);
         for from in [HOUR, 4 * HOUR, 7 * HOUR] {
             let from = from + between(chance, 0, HOUR);
             events.extend((0..60).map(|n| (from + n * 5 * S, Event::Crash)));

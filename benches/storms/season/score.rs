@@ -1,6 +1,6 @@
-//! What a season came to for one keeper, read from the vendor's journal.
+//! What a season came to for one keeper, counted where its requests arrive.
 
-use quotad::demo::vendor::{Call, World};
+use quotad::demo::vendor::Call;
 use quotad::model::Endpoint;
 use quotad::policy::time::Stamp;
 
@@ -26,29 +26,20 @@ pub(crate) struct Score {
     pub(crate) lost: u64,
     /// When the last success was.
     last: Ms,
-    /// Journal entries seen so far.
-    seen: usize,
     /// Tokens whose answer was lost, and when the access token expired that they belonged to.
     lost_answers: Vec<(String, Stamp)>,
 }
 
 impl Score {
-    /// Leaves out what stands in the journal so far: others asked that.
-    pub(crate) fn skip(&mut self, vendor: &World) {
-        self.seen = vendor.calls().len();
-    }
-
-    /// Counts what the keeper has just sent at `at`, when the access token in its hand expired at `expires_at`.
-    pub(crate) fn count(&mut self, vendor: &World, at: Ms, expires_at: Stamp) {
-        for call in &vendor.calls()[self.seen..] {
-            self.requests += 1;
-            match call.endpoint {
-                Some(Endpoint::Usage) if call.status == Some(200) => self.succeed(at),
-                Some(Endpoint::Token) => self.count_post(call, expires_at),
-                _ => {}
-            }
+    /// Counts a request that the keeper has just sent at `at`, when the access token in its hand expired, or will, at
+    /// `expires_at`.
+    pub(crate) fn count(&mut self, call: &Call, at: Ms, expires_at: Stamp) {
+        self.requests += 1;
+        match call.endpoint {
+            Some(Endpoint::Usage) if call.status == Some(200) => self.succeed(at),
+            Some(Endpoint::Token) => self.count_post(call, expires_at),
+            _ => {}
         }
-        self.seen = vendor.calls().len();
     }
 
     fn count_post(&mut self, call: &Call, expires_at: Stamp) {

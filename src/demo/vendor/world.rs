@@ -165,10 +165,12 @@ impl World {
         matches!(self.usage.peek(), Answer::Normal) && lives.is_some_and(within)
     }
 
-    /// Whether a POST of this refresh token would be exchanged now, whatever then becomes of the answer. Leaves no
-    /// trace.
-    pub fn would_exchange(&self, refresh: &str) -> bool {
-        self.token.peek().is_processed() && !self.login_lost(refresh)
+    /// Whether a POST of this refresh token would bring new tokens now, were its answer not lost. Leaves no trace.
+    pub fn would_grant(&self, refresh: &str, now: Stamp) -> bool {
+        let known = self.refreshes.iter().position(|known| known.text == refresh);
+        let Some(at) = known.filter(|_| self.token.peek().is_processed()) else { return false };
+        let Refresh { family, retired_at, .. } = self.refreshes[at];
+        self.families[family].alive && (retired_at.is_none() || self.is_within_grace(at, now))
     }
 
     /// The numbers of an account that has logged in.
@@ -309,7 +311,7 @@ impl World {
         if !self.families[family].alive {
             return None;
         }
-        let Some(retired_at) = retired_at else {
+        if retired_at.is_none() {
             let successor = if self.rotates {
                 self.refreshes[at].retired_at = Some(now);
                 self.issue_refresh(family)
@@ -319,19 +321,20 @@ impl World {
             let newest = self.issue_access(family, successor, now + self.families[family].lease);
             self.families[family].newest = newest.clone();
             return Some(newest);
-        };
-        let newest = &self.families[family].newest;
-        let successor = self.refreshes[at + 1..].iter().find(|next| next.family == family)?;
-        match self.reuse {
-            Reuse::Refuse => None,
-            Reuse::Grace(grace) if now <= retired_at + grace && successor.text == newest.refresh => {
-                Some(newest.clone())
-            }
-            Reuse::RevokeFamily | Reuse::Grace(_) => {
-                self.families[family].alive = false;
-                None
-            }
         }
+        if self.is_within_grace(at, now) {
+            return Some(self.families[family].newest.clone());
+        }
+        self.families[family].alive = self.reuse == Reuse::Refuse;
+        None
+    }
+
+    /// Whether the spent refresh token at this place still answers with its successor.
+    fn is_within_grace(&self, at: usize, now: Stamp) -> bool {
+        let (Reuse::Grace(grace), Some(retired_at)) = (self.reuse, self.refreshes[at].retired_at) else { return false };
+        let family = self.refreshes[at].family;
+        let successor = self.refreshes[at + 1..].iter().find(|next| next.family == family);
+        now <= retired_at + grace && successor.is_some_and(|next| next.text == self.families[family].newest.refresh)
     }
 
     fn issue_refresh(&mut self, family: usize) -> String {
@@ -513,15 +516,15 @@ mod tests {
             assert_eq!(usage(&mut world, access, at(n)).0, status, "at {n} s");
         }
         world.budget = None;
-        assert!(world.would_answer(access, at(0)) && world.would_exchange(&tokens.refresh));
+        assert!(world.would_answer(access, at(0)) && world.would_grant(&tokens.refresh, at(0)));
         world.usage().always(Answer::Html(503));
         world.token().next(Answer::RateLimited(retry_after)).always(Answer::LoseResponse);
-        assert!(!world.would_answer(access, at(0)) && !world.would_exchange(&tokens.refresh));
+        assert!(!world.would_answer(access, at(0)) && !world.would_grant(&tokens.refresh, at(0)));
         refresh(&mut world, &tokens.refresh, at(0));
-        assert!(world.would_exchange(&tokens.refresh), "exchanged, though nobody will learn of it");
+        assert!(world.would_grant(&tokens.refresh, at(0)), "exchanged, though nobody will learn of it");
         world.revoke(access);
         world.usage().clear();
-        assert!(!world.would_answer(access, at(0)) && !world.would_exchange(&tokens.refresh));
+        assert!(!world.would_answer(access, at(0)) && !world.would_grant(&tokens.refresh, at(0)));
         assert_eq!(world.calls().len(), 6, "questions to an oracle are no requests");
     }
 

@@ -1,7 +1,7 @@
 //! clauth 0.18.1, as its daemon.
 
 use super::super::machine::{Answer, MIN, Machine, Ms, S};
-use super::Keeper;
+use super::Ticking;
 
 const TICK: Ms = 90 * S;
 const LEAD: Ms = 15 * MIN;
@@ -65,7 +65,7 @@ impl Clauth {
     }
 }
 
-impl Keeper for Clauth {
+impl Ticking for Clauth {
     fn wake(&self) -> Ms {
         self.tick
     }

@@ -1,7 +1,7 @@
 //! CodexBar 0.54.
 
 use super::super::machine::{Answer, MIN, Machine, Ms};
-use super::Keeper;
+use super::Ticking;
 
 /// Its fallback interval, and the least it waits after a 429 or a failed delegated refresh (section 2.4: "flat 5 m").
 const TICK: Ms = 5 * MIN;
@@ -17,7 +17,7 @@ pub(crate) struct CodexBar {
     delegate_after: Ms,
 }
 
-impl Keeper for CodexBar {
+impl Ticking for CodexBar {
     fn wake(&self) -> Ms {
         self.tick
     }

@@ -14,4 +14,4 @@ pub(crate) use self::codexbar::CodexBar;
 pub(crate) use self::onwatch::OnWatch;
 pub(crate) use self::openusage::OpenUsage;
 pub(crate) use self::usagebar::UsageBar;
-use super::Keeper;
+use super::Ticking;

@@ -1,7 +1,7 @@
 //! onWatch, later master ("G2").
 
 use super::super::machine::{Answer, HOUR, MIN, Machine, Ms, S};
-use super::Keeper;
+use super::Ticking;
 
 const TICK: Ms = 120 * S;
 const BACKOFF: Ms = 5 * MIN;
@@ -26,7 +26,7 @@ pub(crate) struct OnWatch {
     recovery_at: Ms,
 }
 
-impl Keeper for OnWatch {
+impl Ticking for OnWatch {
     fn wake(&self) -> Ms {
         self.tick
     }

@@ -1,7 +1,7 @@
 //! openusage 0.7.10.
 
 use super::super::machine::{Answer, MIN, Machine, Ms};
-use super::Keeper;
+use super::Ticking;
 
 const TICK: Ms = 5 * MIN;
 /// providers.md 1.5: "lead time: openusage 5 min".
@@ -14,7 +14,7 @@ pub(crate) struct OpenUsage {
     until: Ms,
 }
 
-impl Keeper for OpenUsage {
+impl Ticking for OpenUsage {
     fn wake(&self) -> Ms {
         self.tick
     }

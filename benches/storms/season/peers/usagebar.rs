@@ -1,7 +1,7 @@
 //! ai-usagebar 1.21.0, as its TUI.
 
 use super::super::machine::{Answer, MIN, Machine, Ms, S};
-use super::Keeper;
+use super::Ticking;
 
 const TICK: Ms = 60 * S;
 const LEAD: Ms = 5 * MIN;
@@ -15,7 +15,7 @@ pub(crate) struct UsageBar {
     marked_until: Ms,
 }
 
-impl Keeper for UsageBar {
+impl Ticking for UsageBar {
     fn wake(&self) -> Ms {
         self.tick
     }

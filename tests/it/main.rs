@@ -13,5 +13,6 @@ mod hostile;
 mod kill;
 mod secrets;
 mod storm;
+mod storms;
 mod support;
 mod systemd;

@@ -12,19 +12,21 @@ mod peers;
 mod quotad;
 mod scenario;
 mod score;
+mod verdict;
 
 use ::quotad::demo::vendor::{Answer, Reuse};
 use ::quotad::policy::time::Dice as _;
 
 use self::host::Random;
 use self::machine::{Machine, Ms};
-pub(crate) use self::machine::{DAY, HOUR, MIN};
+pub(crate) use self::machine::DAY;
 use self::oracle::Oracle;
 use self::peers::{Clauth, CodexBar, OnWatch, OpenUsage, UsageBar};
 use self::quotad::Quotad;
-use self::scenario::Event;
+use self::scenario::{Event, User};
 pub(crate) use self::scenario::{ALL, Scenario};
 pub(crate) use self::score::Score;
+pub(crate) use self::verdict::broken;
 
 /// Somebody who polls usage and looks after a login.
 trait Keeper {
@@ -82,8 +84,8 @@ impl<T: Ticking> Keeper for T {
 /// Who keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
-    Oracle,
     Quotad,
+    Oracle,
     OnWatch,
     CodexBar,
     OpenUsage,
@@ -94,7 +96,7 @@ pub(crate) enum Who {
 impl Who {
     /// In the order of the table.
     pub(crate) const ALL: [Self; 7] =
-        [Self::Oracle, Self::Quotad, Self::OnWatch, Self::CodexBar, Self::OpenUsage, Self::Clauth, Self::UsageBar];
+        [Self::Quotad, Self::Oracle, Self::OnWatch, Self::CodexBar, Self::OpenUsage, Self::Clauth, Self::UsageBar];
 
     /// The name in the table.
     pub(crate) fn name(self) -> &'static str {
@@ -137,7 +139,10 @@ pub(crate) fn live(scenario: &Scenario, who: Who, length: Ms, seed: u64) -> Scor
 struct Season {
     machine: Machine,
     keeper: Box<dyn Keeper>,
+    user: User,
     asleep: bool,
+    /// Since when nothing on the machine can refresh the login.
+    gone_since: Option<Ms>,
     /// The vendor revoked the login: not the keeper's doing.
     revoked: bool,
 }
@@ -147,7 +152,8 @@ impl Season {
         let mut machine = Machine::new(seed, scenario.lease);
         machine.vendor.reuse = scenario.reuse;
         machine.vendor.budget = scenario.budget;
-        Self { machine, keeper: who.start(scenario, seed), asleep: false, revoked: false }
+        let (keeper, user) = (who.start(scenario, seed), scenario.user);
+        Self { machine, keeper, user, asleep: false, gone_since: None, revoked: false }
     }
 
     fn run_until(&mut self, until: Ms) {
@@ -159,7 +165,7 @@ impl Season {
     }
 
     fn happen(&mut self, event: Event) {
-        if matches!(event, Event::Cli | Event::Morning) {
+        if matches!(event, Event::Cli | Event::Glance) {
             self.keeper.finish(&mut self.machine);
         }
         let machine = &mut self.machine;
@@ -180,24 +186,35 @@ impl Season {
                 self.keeper.slept(length, machine);
             }
             Event::Crash => self.keeper.restart(machine),
-            Event::Morning => self.look_after_login(),
+            Event::Glance => self.glance(),
         }
     }
 
-    /// The user logs in again if the login is gone; whose doing that was is noted.
-    fn look_after_login(&mut self) {
-        if self.machine.is_logged_out() {
-            let grace = matches!(self.machine.vendor.reuse, Reuse::Grace(_));
-            let by_weather = self.revoked || (self.machine.score.lost_an_answer() && !grace);
-            self.machine.score.lost += u64::from(!by_weather);
+    /// The user looks, once an hour, and logs in again if the login is gone and it is time for that.
+    fn glance(&mut self) {
+        let now = self.machine.now;
+        let is_gone = self.machine.is_logged_out();
+        let gone_since = is_gone.then(|| *self.gone_since.get_or_insert(now));
+        self.gone_since = gone_since;
+        if gone_since.is_some_and(|since| self.user.comes(since, now)) {
+            self.note_loss();
             self.machine.log_in();
-            self.revoked = false;
+            (self.gone_since, self.revoked) = (None, false);
         }
+    }
+
+    /// Whose doing it was that the login is gone.
+    fn note_loss(&mut self) {
+        let grace = matches!(self.machine.vendor.reuse, Reuse::Grace(_));
+        let by_weather = self.revoked || (self.machine.score.lost_an_answer() && !grace);
+        self.machine.score.lost += u64::from(!by_weather);
     }
 
     fn end(mut self, length: Ms) -> Score {
         self.keeper.finish(&mut self.machine);
-        self.look_after_login();
+        if self.machine.is_logged_out() {
+            self.note_loss();
+        }
         self.machine.score.close(length);
         self.machine.score
     }

@@ -7,11 +7,10 @@
 //! no mistake about the CLI's locks. It forgets nothing at a restart.
 
 use super::Ticking;
-use super::machine::{Answer, MIN, Machine, Ms, S, stamp};
+use super::machine::{Answer, Machine, Ms, S, stamp};
 use super::scenario::Mandate;
+use super::verdict::INTERVAL;
 
-/// quotad's default interval.
-const INTERVAL: Ms = 10 * MIN;
 /// How often it looks while there is nothing to be had.
 const GLANCE: Ms = 10 * S;
 

@@ -21,6 +21,26 @@ pub(crate) enum Mandate {
     Never,
 }
 
+/// When the user logs in again, once the login is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum User {
+    /// At nine o'clock.
+    NextMorning,
+    /// Six hours later. For a loss whose hour depends on when a keeper refreshes: with a fixed hour, the wait for the
+    /// user would be what is compared.
+    SixHoursLater,
+}
+
+impl User {
+    /// Whether the user comes at `now`, a full hour.
+    pub(crate) fn comes(self, gone_since: Ms, now: Ms) -> bool {
+        match self {
+            Self::NextMorning => now % DAY == 9 * HOUR,
+            Self::SixHoursLater => now >= gone_since + 6 * HOUR,
+        }
+    }
+}
+
 /// One thing that happens.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
@@ -42,8 +62,8 @@ pub(crate) enum Event {
     Resume(Ms),
     /// The keeper's process is killed and started again.
     Crash,
-    /// The user comes to the desk, and logs in if the login is gone.
-    Morning,
+    /// Another hour: the user may see that the login is gone.
+    Glance,
 }
 
 /// One kind of weather.
@@ -55,6 +75,7 @@ pub(crate) struct Scenario {
     pub(crate) lease: Ms,
     pub(crate) reuse: Reuse,
     pub(crate) budget: Option<Budget>,
+    pub(crate) user: User,
     events: fn(Ms, &mut Random) -> Vec<(Ms, Event)>,
 }
 
@@ -65,11 +86,16 @@ const CALM: Scenario = Scenario {
     lease: 60 * DAY,
     reuse: Reuse::RevokeFamily,
     budget: None,
+    user: User::NextMorning,
     events: |_, _| Vec::new(),
 };
 
 /// The same with the vendor's usual eight hours.
 const LEASED: Scenario = Scenario { lease: 8 * HOUR, ..CALM };
+
+/// An answer with new tokens that never arrives.
+const LOST_GRANT: Scenario =
+    Scenario { name: "lost token response", user: User::SixHoursLater, events: lost_grant, ..LEASED };
 
 /// Five requests a window, and 429 without advice after them.
 const fn five_per(seconds: u64, restarts: bool, retry_after: RetryAfter) -> Option<Budget> {
@@ -95,13 +121,8 @@ pub(crate) const ALL: &[Scenario] = &[
     Scenario { name: "login revoked at night", events: revoked, ..LEASED },
     Scenario { name: "valid token refused for 8 h", events: refused, ..LEASED },
     Scenario { name: "token endpoint 429 for 24 h", events: token_storm, ..LEASED },
-    Scenario { name: "lost token response", events: lost_grant, ..LEASED },
-    Scenario {
-        name: "the same, 1 h of grace",
-        reuse: Reuse::Grace(Duration::from_secs(3_600)),
-        events: lost_grant,
-        ..LEASED
-    },
+    LOST_GRANT,
+    Scenario { name: "the same, 1 h of grace", reuse: Reuse::Grace(Duration::from_secs(3_600)), ..LOST_GRANT },
     Scenario {
         name: "CLI shares the file (never)",
         mandate: Mandate::Never,
@@ -122,10 +143,15 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 impl Scenario {
+    /// Whether a refused request begins the vendor's window again.
+    pub(crate) fn restarts(&self) -> bool {
+        self.budget.is_some_and(|budget| budget.restarts)
+    }
+
     /// What happens within `length`, in order.
     pub(crate) fn events(&self, length: Ms, chance: &mut Random) -> Vec<(Ms, Event)> {
         let mut events = (self.events)(length, chance);
-        events.extend((0..length / DAY).map(|day| (day * DAY + 9 * HOUR, Event::Morning)));
+        events.extend((0..length / HOUR).map(|hour| (hour * HOUR, Event::Glance)));
         events.retain(|(at, _)| *at < length);
         events.sort_by_key(|(at, _)| *at);
         events

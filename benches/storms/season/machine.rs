@@ -34,7 +34,7 @@ const ACCOUNT: &str = "11111111-2222-4333-8444-555555555555";
 
 /// The wall time at `at`.
 pub(crate) fn stamp(at: Ms) -> Stamp {
-    Stamp::from_millisecond(BEGAN + at as i64).expect("a season ends before time does")
+    Stamp::from_millisecond(BEGAN + at.cast_signed()).expect("a season ends before time does")
 }
 
 /// What a client sees of one answer: all the peers look at.
@@ -101,11 +101,16 @@ impl Machine {
 
     /// What the credential file holds.
     pub(crate) fn file(&mut self) -> Tokens {
+        self.settle();
+        self.file.clone()
+    }
+
+    /// What was on its way into the file by now lies there.
+    fn settle(&mut self) {
         let now = self.now;
         for landed in self.landings.extract_if(.., |landing| landing.at <= now) {
             self.file = landed.tokens;
         }
-        self.file.clone()
     }
 
     /// The keeper has put these into the file itself.
@@ -142,7 +147,7 @@ impl Machine {
 
     /// Whether the CLI holds its locks for a refresh.
     pub(crate) fn cli_refreshes(&mut self) -> bool {
-        self.file();
+        self.settle();
         self.cli_lands_at().is_some()
     }
 
@@ -238,7 +243,7 @@ impl Machine {
 
     /// The keeper's process is killed: its own new tokens on their way into the file are gone.
     pub(crate) fn lose_landing(&mut self) {
-        self.file();
+        self.settle();
         self.landings.retain(|landing| landing.of_cli);
     }
 

@@ -18,13 +18,13 @@ use ::quotad::demo::vendor::{Answer, Reuse};
 use ::quotad::policy::time::Dice as _;
 
 use self::host::Random;
-use self::machine::{Machine, Ms};
 pub(crate) use self::machine::DAY;
+use self::machine::{Machine, Ms};
 use self::oracle::Oracle;
 use self::peers::{Clauth, CodexBar, OnWatch, OpenUsage, UsageBar};
 use self::quotad::Quotad;
-use self::scenario::{Event, User};
 pub(crate) use self::scenario::{ALL, Scenario};
+use self::scenario::{Event, User};
 pub(crate) use self::score::Score;
 pub(crate) use self::verdict::broken;
 
@@ -37,7 +37,7 @@ trait Keeper {
     fn restart(&mut self, machine: &mut Machine);
 
     /// The machine was suspended for `length`.
-    fn slept(&mut self, length: Ms, machine: &mut Machine);
+    fn slept(&mut self, length: Ms);
 
     /// The CLI is about to take its locks: a keeper that holds them finishes first.
     fn finish(&mut self, machine: &mut Machine) {
@@ -76,7 +76,7 @@ impl<T: Ticking> Keeper for T {
         Ticking::restart(self, machine.now);
     }
 
-    fn slept(&mut self, length: Ms, _: &mut Machine) {
+    fn slept(&mut self, length: Ms) {
         Ticking::slept(self, length);
     }
 }
@@ -101,8 +101,8 @@ impl Who {
     /// The name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Oracle => "oracle",
             Self::Quotad => "quotad",
+            Self::Oracle => "oracle",
             Self::OnWatch => "onWatch",
             Self::CodexBar => "CodexBar",
             Self::OpenUsage => "openusage",
@@ -113,8 +113,8 @@ impl Who {
 
     fn start(self, scenario: &Scenario, seed: u64) -> Box<dyn Keeper> {
         match self {
-            Self::Oracle => Box::new(Oracle::new(scenario.mandate)),
             Self::Quotad => Box::new(Quotad::new(scenario.mandate, seed)),
+            Self::Oracle => Box::new(Oracle::new(scenario.mandate)),
             Self::OnWatch => Box::<OnWatch>::default(),
             Self::CodexBar => Box::<CodexBar>::default(),
             Self::OpenUsage => Box::<OpenUsage>::default(),
@@ -183,7 +183,7 @@ impl Season {
             Event::Resume(length) => {
                 self.asleep = false;
                 machine.resume();
-                self.keeper.slept(length, machine);
+                self.keeper.slept(length);
             }
             Event::Crash => self.keeper.restart(machine),
             Event::Glance => self.glance(),

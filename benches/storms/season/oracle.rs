@@ -41,7 +41,10 @@ impl Ticking for Oracle {
             return;
         }
         let held = machine.held();
-        if machine.left() == 0 && machine.vendor.would_grant(&held.refresh, stamp(machine.now)) && self.may_refresh(machine) {
+        if machine.left() == 0
+            && machine.vendor.would_grant(&held.refresh, stamp(machine.now))
+            && self.may_refresh(machine)
+        {
             machine.refresh_by_cli();
         }
         let held = machine.held();

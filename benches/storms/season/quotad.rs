@@ -75,7 +75,7 @@ impl Keeper for Quotad {
         self.host.kill(S / 10, &mut Around { machine, lies: &mut self.lies });
     }
 
-    fn slept(&mut self, length: Ms, _: &mut Machine) {
+    fn slept(&mut self, length: Ms) {
         self.host.suspend(length);
     }
 

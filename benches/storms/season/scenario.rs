@@ -98,13 +98,13 @@ const LOST_GRANT: Scenario =
     Scenario { name: "lost token response", user: User::SixHoursLater, events: lost_grant, ..LEASED };
 
 /// Five requests a window, and 429 without advice after them.
-const fn five_per(seconds: u64, restarts: bool, retry_after: RetryAfter) -> Option<Budget> {
-    Some(Budget { requests: 5, window: Duration::from_secs(seconds), restarts, retry_after })
+const fn five_per(seconds: u64, restarts: bool, retry_after: RetryAfter) -> Budget {
+    Budget { requests: 5, window: Duration::from_secs(seconds), restarts, retry_after }
 }
 
 /// A window that begins again at each refused request; another program fills it at the start and once a day.
 const fn restarting(name: &'static str, seconds: u64) -> Scenario {
-    let budget = five_per(seconds, true, RetryAfter::Zero);
+    let budget = Some(five_per(seconds, true, RetryAfter::Zero));
     Scenario { name, budget, events: |length, chance| daily(length, chance, |_, _| vec![(0, Event::Rival(6))]), ..CALM }
 }
 
@@ -112,7 +112,7 @@ const fn restarting(name: &'static str, seconds: u64) -> Scenario {
 pub(crate) const ALL: &[Scenario] = &[
     CALM,
     Scenario { name: "nobody at the CLI, own grant", ..LEASED },
-    Scenario { name: "budget of 5 an hour", budget: five_per(3_600, false, RetryAfter::Absent), ..CALM },
+    Scenario { name: "budget of 5 an hour", budget: Some(five_per(3_600, false, RetryAfter::Absent)), ..CALM },
     restarting("window of 240 s restarts", 240),
     restarting("window of 600 s restarts", 600),
     restarting("window of 990 s restarts", 990),

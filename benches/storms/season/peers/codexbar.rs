@@ -1,4 +1,4 @@
-//! CodexBar 0.54.
+//! `CodexBar` 0.54.
 
 use super::super::machine::{Answer, MIN, Machine, Ms};
 use super::Ticking;

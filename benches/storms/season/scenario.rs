@@ -219,13 +219,14 @@ fn lost_grant(_: Ms, chance: &mut Random) -> Vec<(Ms, Event)> {
     vec![(DAY + between(chance, 0, 12 * HOUR), Event::LoseNextGrant)]
 }
 
-/// The CLI is used through working days of nine hours, every two to twenty minutes.
+/// The CLI works through days of nine hours, as an agent does: a request every five seconds to a minute, each of which
+/// may find that the token is about to expire.
 fn shared(length: Ms, chance: &mut Random) -> Vec<(Ms, Event)> {
     let mut events = Vec::new();
     for day in 0..length / DAY {
         let (mut at, evening) = (day * DAY + 9 * HOUR, day * DAY + 18 * HOUR);
         while at < evening {
-            at += between(chance, 2 * MIN, 20 * MIN);
+            at += between(chance, 5 * S, MIN);
             events.push((at, Event::Cli));
         }
     }

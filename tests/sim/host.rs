@@ -31,16 +31,16 @@ use quotad::provider::{self, Endpoints, Reply, SecretPlace};
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// Milliseconds of true time since the world began.
-pub type Time = u64;
+pub(crate) type Time = u64;
 
 /// A second, in [`Time`].
-pub const SECOND: Time = 1_000;
+pub(crate) const SECOND: Time = 1_000;
 /// A minute.
-pub const MINUTE: Time = 60 * SECOND;
+pub(crate) const MINUTE: Time = 60 * SECOND;
 /// An hour.
-pub const HOUR: Time = 60 * MINUTE;
+pub(crate) const HOUR: Time = 60 * MINUTE;
 /// A day.
-pub const DAY: Time = 24 * HOUR;
+pub(crate) const DAY: Time = 24 * HOUR;
 
 /// What the true wall clock shows when the world begins, in milliseconds.
 const WALL: i64 = 1_800_000_000_000;
@@ -52,18 +52,18 @@ const STATE_DIR: &str = "/home/u/.local/state/quotad";
 
 /// Chance, from a seed: splitmix64. One stream for each purpose, so that one draw more here shifts nothing there.
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// The stream of `purpose` for `seed`.
-    pub fn new(seed: u64, purpose: u64) -> Self {
+    pub(crate) fn new(seed: u64, purpose: u64) -> Self {
         let mut random = Self(seed ^ purpose.wrapping_mul(0xA24B_AED4_963E_E407));
         random.next();
         random
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -72,22 +72,22 @@ impl Random {
     }
 
     /// A number below `end`, which is above 0.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
     /// A number from `low` to `high`, both included.
-    pub fn within(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn within(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
     /// True once in `n` times.
-    pub fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
     /// One of these.
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len() as u64) as usize]
     }
 }
@@ -100,7 +100,7 @@ impl Dice for Random {
 
 /// What lies at a credential file's path, and around it.
 #[derive(Debug, Clone, Default)]
-pub struct Lying {
+pub(crate) struct Lying {
     /// Its bytes; `None` when there is no file.
     pub bytes: Option<Vec<u8>>,
     /// Its modification time, by the machine's wall clock.
@@ -121,7 +121,7 @@ pub struct Lying {
 
 /// What is on disk besides: `state.db` and the successors.
 #[derive(Debug, Clone, Default)]
-pub struct Disk {
+pub(crate) struct Disk {
     logins: BTreeMap<String, LoginRecord>,
     files: BTreeMap<String, FileRecord>,
     readings: BTreeMap<String, Reading>,
@@ -145,7 +145,7 @@ enum Undo {
 
 /// Everything that survives a process.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub(crate) struct Machine {
     time: Time,
     booted_at: Time,
     boots: u32,
@@ -162,23 +162,28 @@ pub struct Machine {
 
 impl Machine {
     /// True time.
-    pub fn time(&self) -> Time {
+    pub(crate) fn time(&self) -> Time {
         self.time
     }
 
     /// What the two clocks show.
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         Now { moment: self.moment(self.time), stamp: self.stamp(self.time) }
     }
 
+    /// How often the machine has been started again.
+    pub(crate) fn boots(&self) -> u32 {
+        self.boots
+    }
+
     /// True wall-clock time, as the vendor has it.
-    pub fn true_stamp(&self) -> Stamp {
+    pub(crate) fn true_stamp(&self) -> Stamp {
         stamp(WALL + self.time.cast_signed())
     }
 
     /// The boot clock at `time`.
     fn moment(&self, time: Time) -> Moment {
-        Moment::from_millis(UP + time - self.booted_at)
+        Moment::from_millis((UP + time).saturating_sub(self.booted_at))
     }
 
     fn stamp(&self, time: Time) -> Stamp {
@@ -190,17 +195,17 @@ impl Machine {
     }
 
     /// How far the wall clock is from the truth, in milliseconds.
-    pub fn wall_step(&self) -> i64 {
+    pub(crate) fn wall_step(&self) -> i64 {
         self.wall_step
     }
 
     /// Sets the wall clock this far from the truth.
-    pub fn set_wall(&mut self, step: i64) {
+    pub(crate) fn set_wall(&mut self, step: i64) {
         self.wall_step = step;
     }
 
     /// Somebody other than quotad writes a credential file, or removes it; the watch may notice.
-    pub fn write(&mut self, path: &Path, bytes: Option<Vec<u8>>) {
+    pub(crate) fn write(&mut self, path: &Path, bytes: Option<Vec<u8>>) {
         let stamp = self.now().stamp;
         let file = self.files.entry(path.to_owned()).or_default();
         file.bytes = bytes;
@@ -209,14 +214,14 @@ impl Machine {
     }
 
     /// Something happened at this path or beside it.
-    pub fn touch(&mut self, path: &Path) {
+    pub(crate) fn touch(&mut self, path: &Path) {
         if !self.blind {
             self.noticed.push(path.to_owned());
         }
     }
 
     /// The file's bytes.
-    pub fn bytes(&self, path: &Path) -> Option<&[u8]> {
+    pub(crate) fn bytes(&self, path: &Path) -> Option<&[u8]> {
         self.files.get(path)?.bytes.as_deref()
     }
 }
@@ -273,7 +278,7 @@ impl Disk {
     }
 
     /// Whether `state.db` holds writes that a power cut would undo.
-    pub fn has_unsynced(&self) -> bool {
+    pub(crate) fn has_unsynced(&self) -> bool {
         !self.unsynced.is_empty()
     }
 }
@@ -292,7 +297,7 @@ fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(record: &T) -
 }
 
 /// A request that leaves the machine.
-pub struct Sent<'a> {
+pub(crate) struct Sent<'a> {
     /// Which account sends it.
     pub account: usize,
     /// Where to.
@@ -305,7 +310,7 @@ pub struct Sent<'a> {
 
 /// Something the process is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
+pub(crate) enum Deed {
     /// Look at the credential file.
     Look,
     /// Send a usage request.
@@ -320,7 +325,7 @@ pub enum Deed {
 
 /// Whether it comes to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is done.
     Done,
     /// The process is killed before it, and started again after so long.
@@ -330,7 +335,7 @@ pub enum Fate {
 }
 
 /// Something that has just happened.
-pub enum Saw<'a> {
+pub(crate) enum Saw<'a> {
     /// A process began; whether it could read nothing of what was stored.
     Started {
         /// See design.md, "Cautious state".
@@ -355,12 +360,12 @@ pub enum Saw<'a> {
     Unlocked,
     /// A person asked for something, and was answered.
     Commanded(Command, &'a Answer),
-    /// An account has taken in something and said what follows.
-    Settled(&'a Account),
+    /// An account has taken in something and said what follows; and what is held of its login in memory.
+    Settled(&'a Account, &'a Holding),
 }
 
 /// The world around the machine: answers, interferes, watches.
-pub trait Surroundings {
+pub(crate) trait Surroundings {
     /// What comes back for a request, and after how long.
     fn exchange(&mut self, sent: &Sent<'_>, machine: &mut Machine) -> (Result<Reply, Broken>, Duration);
 
@@ -401,7 +406,7 @@ struct Held {
 
 /// A running quotad.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     held: Vec<Held>,
     key: FingerprintKey,
     schedule: Schedule<usize>,
@@ -411,17 +416,17 @@ pub struct Process {
 
 impl Process {
     /// An account.
-    pub fn account(&self, n: usize) -> &Account {
+    pub(crate) fn account(&self, n: usize) -> &Account {
         &self.held[n].account
     }
 
     /// What it holds in memory of its login.
-    pub fn holding(&self, n: usize) -> &Holding {
+    pub(crate) fn holding(&self, n: usize) -> &Holding {
         &self.held[n].holding
     }
 
     /// Whether an account is in the middle of a rotation.
-    pub fn is_rotating(&self, n: usize) -> bool {
+    pub(crate) fn is_rotating(&self, n: usize) -> bool {
         self.held[n].account.is_rotating()
     }
 }
@@ -436,7 +441,7 @@ enum Arrival {
 }
 
 /// A machine with quotad on it.
-pub struct Host {
+pub(crate) struct Host {
     /// Everything that survives a process.
     pub machine: Machine,
     /// The accounts that the config lists: rules and credential file.
@@ -455,7 +460,7 @@ type Understood = Result<(Credential, Option<Tokens>), file::Damage>;
 
 impl Host {
     /// A machine whose config lists these accounts. Nothing runs before [`Self::start`].
-    pub fn new(seed: u64, rules: Vec<Rules>) -> Self {
+    pub(crate) fn new(seed: u64, rules: Vec<Rules>) -> Self {
         let mut random = Random::new(seed, 1);
         let mut disk = Disk::default();
         disk.set_aside(&mut random);
@@ -483,17 +488,17 @@ impl Host {
     }
 
     /// The running process.
-    pub fn process(&self) -> Option<&Process> {
+    pub(crate) fn process(&self) -> Option<&Process> {
         self.process.as_ref()
     }
 
     /// The rules that the config gives an account.
-    pub fn rules(&self, n: usize) -> &Rules {
+    pub(crate) fn rules(&self, n: usize) -> &Rules {
         &self.rules[n]
     }
 
     /// Starts quotad; does nothing while it runs.
-    pub fn start(&mut self, around: &mut impl Surroundings) {
+    pub(crate) fn start(&mut self, around: &mut impl Surroundings) {
         self.start_at = None;
         if self.process.is_some() {
             return;
@@ -523,18 +528,57 @@ impl Host {
         Held { account, holding, path, posting: None, staged: None, touched: true }
     }
 
+    /// What an account would be if the process were killed and started now: it has looked at its file and recalled
+    /// what is stored. `None` if something keeps it from settling at once.
+    pub(crate) fn twin(&self, n: usize) -> Option<Account> {
+        let mut random = self.dice.clone();
+        let mut twin = Self {
+            machine: self.machine.clone(),
+            rules: self.rules.clone(),
+            process: None,
+            under_way: BTreeMap::new(),
+            count: 0,
+            start_at: None,
+            dice: self.dice.clone(),
+            delays: self.delays.clone(),
+            read: self.rules.iter().map(|_| None).collect(),
+        };
+        let mut held = twin.revive(n, false);
+        let key = FingerprintKey::new(&twin.machine.disk.key);
+        let now = twin.machine.now();
+        let mut actions = held.account.handle(Input::Timer, now, &mut random);
+        for _ in 0..10 {
+            twin.process = Some(Process {
+                held: vec![held],
+                key: key.clone(),
+                schedule: Schedule::new(),
+                stopping: false,
+                slept: false,
+            });
+            twin.rules = vec![self.rules[n].clone()];
+            let input = match actions.iter().find(|action| matches!(action, Action::Look | Action::Recall)) {
+                Some(Action::Look) => Input::Looked(twin.look(0)),
+                Some(_) => twin.recall(0)?,
+                None => return twin.process.take()?.held.pop().map(|held| held.account),
+            };
+            held = twin.process.take()?.held.pop()?;
+            actions = held.account.handle(input, now, &mut random);
+        }
+        None
+    }
+
     fn boot(&self) -> String {
         format!("boot-{}", self.machine.boots)
     }
 
     /// kill -9, and a new process after so long.
-    pub fn kill(&mut self, back_after: Time, around: &mut impl Surroundings) {
+    pub(crate) fn kill(&mut self, back_after: Time, around: &mut impl Surroundings) {
         self.die(false, around);
         self.start_at = Some(self.machine.time + back_after);
     }
 
     /// The machine loses power, and is up again with quotad running after so long.
-    pub fn cut_power(&mut self, back_after: Time, around: &mut impl Surroundings) {
+    pub(crate) fn cut_power(&mut self, back_after: Time, around: &mut impl Surroundings) {
         let most = self.machine.disk.unsynced.len() as u64;
         let undone = self.delays.within(0, most) as usize;
         self.machine.disk.lose_power(undone);
@@ -548,7 +592,7 @@ impl Host {
     }
 
     fn die(&mut self, power: bool, around: &mut impl Surroundings) {
-        if self.process.take().is_some() {
+        if self.process.take().is_some() || power {
             self.under_way.clear();
             self.machine.noticed.clear();
             for file in self.machine.files.values_mut() {
@@ -560,7 +604,7 @@ impl Host {
     }
 
     /// SIGTERM: refreshes in flight are finished, nothing else; a new process after so long.
-    pub fn stop(&mut self, back_after: Time, around: &mut impl Surroundings) {
+    pub(crate) fn stop(&mut self, back_after: Time, around: &mut impl Surroundings) {
         if let Some(process) = &mut self.process {
             process.stopping = true;
             self.start_at = Some(self.machine.time + back_after);
@@ -576,7 +620,7 @@ impl Host {
     }
 
     /// The machine sleeps. Connections do not survive that, and neither do the vendor's locks.
-    pub fn suspend(&mut self, wait: Time) {
+    pub(crate) fn suspend(&mut self, wait: Time) {
         let end = self.machine.time + wait;
         let asleep = std::mem::take(&mut self.under_way);
         for ((at, count), (n, mut arrival)) in asleep {
@@ -595,7 +639,7 @@ impl Host {
     }
 
     /// The config is read again; refused while a rotation runs, as by the supervisor.
-    pub fn reload(&mut self, n: usize, rules: Rules, around: &mut impl Surroundings) -> bool {
+    pub(crate) fn reload(&mut self, n: usize, rules: Rules, around: &mut impl Surroundings) -> bool {
         let busy = |process: &Process| process.held.iter().any(|held| held.account.is_rotating());
         if self.process.as_ref().is_some_and(busy) {
             return false;
@@ -607,7 +651,7 @@ impl Host {
     }
 
     /// A person asks for something; `None` while nothing runs.
-    pub fn command(&mut self, n: usize, command: Command, around: &mut impl Surroundings) -> Option<Answer> {
+    pub(crate) fn command(&mut self, n: usize, command: Command, around: &mut impl Surroundings) -> Option<Answer> {
         self.wake_up(around);
         let now = self.machine.now();
         let process = self.process.as_mut().filter(|process| !process.stopping)?;
@@ -623,7 +667,7 @@ impl Host {
     }
 
     /// Lets time pass until `end`, serving whatever is due.
-    pub fn run_until(&mut self, end: Time, around: &mut impl Surroundings) {
+    pub(crate) fn run_until(&mut self, end: Time, around: &mut impl Surroundings) {
         while !around.is_over() {
             self.notice();
             let arrival = self.under_way.first_key_value().map(|((at, _), _)| *at);
@@ -715,7 +759,7 @@ impl Host {
 
     fn settle(&self, n: usize, around: &mut impl Surroundings) {
         if let Some(process) = &self.process {
-            around.saw(n, Saw::Settled(&process.held[n].account), &self.machine);
+            around.saw(n, Saw::Settled(&process.held[n].account, &process.held[n].holding), &self.machine);
         }
     }
 

@@ -1,78 +1,46 @@
-//! Months of hostile weather, in virtual time.
+//! Months of hostile weather, in virtual time: the real policy, the real provider and the pure parts of `credential/`
+//! live beside a strict vendor, and a ledger of its own checks every promise after every step.
 
+mod books;
 mod host;
+mod invariants;
+mod ledger;
+mod life;
+mod sky;
+mod verdict;
+mod weather;
 
-use host::*;
-use quotad::demo::vendor::{Delivery, World, credential_file_json};
-use quotad::provider::Reply;
-use quotad::provider::exchange::Broken;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-struct Calm {
-    world: World,
-    n: u64,
-    settled: u64,
-}
-impl Surroundings for Calm {
-    fn exchange(&mut self, sent: &Sent<'_>, machine: &mut Machine) -> (Result<Reply, Broken>, Duration) {
-        self.n += 1;
-        let d = self.world.serve(&sent.request, machine.true_stamp());
-        match d {
-            Delivery::Whole(r) => (Ok(r), Duration::from_millis(200)),
-            _ => (Err(Broken::Connect), Duration::from_millis(20)),
-        }
-    }
-    fn saw(&mut self, _: usize, saw: Saw<'_>, m: &Machine) {
-        if let Saw::Settled(a) = saw {
-            self.settled += 1;
-            if std::env::var_os("VIEW").is_some() {
-                std::hint::black_box(a.view(m.now()));
+#[test]
+fn first() {
+    let from: u64 = std::env::var("QUOTAD_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+    let n: u64 = std::env::var("N").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    let (mut days, mut requests) = (0.0, 0);
+    let mut kinds = std::collections::BTreeMap::<_, Vec<u64>>::new();
+    let mut stakes = invariants::Stakes::default();
+    let began = std::time::Instant::now();
+    for seed in from..from + n {
+        let life = life::live(seed, 30, &BTreeSet::new(), n == 1);
+        days += life.days;
+        requests += life.requests;
+        stakes.add(&life.stakes);
+        if let Some(b) = &life.broken {
+            kinds.entry(b.promise).or_default().push(seed);
+            if n == 1 {
+                for (at, line) in life.told.iter().rev().take(30).rev() {
+                    eprintln!("{:>12} {line}", at);
+                }
+                eprintln!("{} {b}", b.at);
             }
         }
     }
-}
-fn rules() -> quotad::policy::account::Rules {
-    use quotad::policy::{account::Rules, auth::AuthRules, gate::GateRules, ladder::Ladder, refresh::RefreshRules};
-    let m = |n: u64| Duration::from_secs(60 * n);
-    let ladder = Ladder::new(vec![m(5), m(10), m(20)], m(360));
-    Rules {
-        name: quotad::model::AccountName::parse("p").unwrap(),
-        provider: quotad::model::ProviderId::Claude,
-        credentials: "/home/u/x/.credentials.json".into(),
-        origin: "https://api.example.test".into(),
-        interval: m(10),
-        floor: m(5),
-        jitter: 0.1,
-        retries: 10,
-        retry_base: Duration::from_millis(500),
-        retry_max: Duration::from_secs(32),
-        overloaded_fallback: 3,
-        has_other_source: false,
-        usage_scope: Some("user:profile"),
-        login_command: "claude /login".into(),
-        gates: GateRules { ladder: ladder.clone(), max_retry_after: m(1440), jitter: 0.1 },
-        auth: AuthRules { after: 3, ladder, jitter: 0.1 },
-        refresh: RefreshRules {
-            mode: quotad::model::RefreshMode::Always,
-            owner: quotad::model::CredentialOwner::Quotad,
-            read_only: false,
-            retries: 2,
-            retry_base: Duration::from_millis(500),
-            before_expiry: m(15),
-            idle_grace: m(10),
-        },
+    eprintln!("{days} days, {requests} requests, {:?}", began.elapsed());
+    for (p, s) in kinds {
+        eprintln!("{p:?}: {} {:?}", s.len(), &s[..s.len().min(8)]);
     }
-}
-#[test]
-fn speed() {
-    let mut host = Host::new(1, vec![rules()]);
-    let mut calm = Calm { world: World::new(1), n: 0, settled: 0 };
-    let t = calm.world.login("u", Duration::from_secs(8 * 3600), host.machine.true_stamp());
-    host.machine
-        .write(&PathBuf::from("/home/u/x/.credentials.json"), Some(credential_file_json(&t, |_| {}).into_bytes()));
-    host.start(&mut calm);
-    let began = std::time::Instant::now();
-    host.run_until(20 * DAY, &mut calm);
-    eprintln!("{} requests, {} settled, {:?} per day", calm.n, calm.settled, began.elapsed() / 20);
+    for p in invariants::Promise::ALL {
+        eprint!("{p:?} {} ", stakes.of(p));
+    }
+    eprintln!();
 }

@@ -4,6 +4,8 @@
 //! needs two seconds for a refresh and holds its locks meanwhile, a keeper without those locks needs two seconds in
 //! which the CLI knows nothing of it. That is where shared logins are lost.
 
+use std::time::Duration;
+
 use quotad::demo::vendor::{Delivery, Request, Tokens, World};
 use quotad::policy::time::Stamp;
 use quotad::provider::Reply;
@@ -85,7 +87,7 @@ pub(crate) struct Machine {
     file: Tokens,
     landings: Vec<Landing>,
     online_from: Ms,
-    lease: Ms,
+    lease: Duration,
     /// The user's CLI runs until then.
     cli_until: Ms,
 }
@@ -93,8 +95,8 @@ pub(crate) struct Machine {
 impl Machine {
     /// A machine whose file holds a fresh login; its access tokens live for `lease`.
     pub(crate) fn new(seed: u64, lease: Ms) -> Self {
-        let mut vendor = World::new(seed);
-        let file = vendor.login(ACCOUNT, std::time::Duration::from_millis(lease), stamp(0));
+        let (mut vendor, lease) = (World::new(seed), Duration::from_millis(lease));
+        let file = vendor.login(ACCOUNT, lease, stamp(0));
         let score = Score::default();
         Self { now: 0, vendor, score, file, landings: Vec::new(), online_from: 0, lease, cli_until: 0 }
     }
@@ -231,7 +233,7 @@ impl Machine {
     /// The user logs in again.
     pub(crate) fn log_in(&mut self) {
         self.landings.clear();
-        self.file = self.vendor.login(ACCOUNT, std::time::Duration::from_millis(self.lease), stamp(self.now));
+        self.file = self.vendor.login(ACCOUNT, self.lease, stamp(self.now));
     }
 
     /// Whether nothing on this machine can refresh the login any more.

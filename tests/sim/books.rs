@@ -53,6 +53,10 @@ pub(crate) struct Pause {
     pub until_at_most: Time,
     /// What the machine's wall clock was to show at `until`, and how long the wait was.
     pub wall: (i64, Time),
+    /// Everything that may have taken a rung: an upper bound of it.
+    pub strikes: u32,
+    /// A success forgets them from then on.
+    pub struck_until: Time,
     /// The one early probe of the incident has been sent.
     pub early_spent: bool,
 }
@@ -64,7 +68,16 @@ impl Pause {
         self.rung = if self.open || began < self.relapse_until { self.rung + 1 } else { 0 };
         self.open = true;
         self.relapse_until = 0;
+        self.strike(now, rungs);
         self.hold(now, rungs.wait(self.rung).max(demand.unwrap_or(0)), rungs.jitter, wall);
+    }
+
+    /// Something that may have taken a rung.
+    pub(crate) fn strike(&mut self, now: Time, rungs: &Rungs) {
+        self.strikes += 1;
+        self.struck_until = 0;
+        let wait = rungs.wait(self.strikes.min(40));
+        self.until_at_most = self.until_at_most.max(now + wait + (wait as f64 * rungs.jitter) as Time + 1);
     }
 
     /// Waits, without a rung.
@@ -81,6 +94,11 @@ impl Pause {
         if self.open {
             self.open = false;
             self.relapse_until = now + rungs.wait(self.rung).max(two_intervals);
+        }
+        if self.strikes > 0 && self.struck_until == 0 {
+            self.struck_until = now + rungs.wait(self.strikes.min(40)).max(two_intervals);
+        } else if now >= self.struck_until {
+            (self.strikes, self.struck_until) = (0, 0);
         }
         self.failures = 0;
         self.began = None;
@@ -218,8 +236,8 @@ pub(crate) struct FileBook {
     pub refreshed: bool,
     /// Paused by the user.
     pub paused: bool,
-    /// The last time a new token was granted.
-    pub granted_at: Option<Time>,
+    /// An interval from the last grant: no refresh for the sake of expiry before.
+    pub granted_until: Time,
     /// The vendor's command was started: when, and for which token.
     pub runs: Vec<(Time, String)>,
     /// The access token last seen in it.

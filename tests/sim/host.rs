@@ -150,6 +150,7 @@ pub(crate) struct Machine {
     booted_at: Time,
     boots: u32,
     wall_step: i64,
+    wall_set_at: Time,
     /// The credential files, by path.
     pub files: BTreeMap<PathBuf, Lying>,
     /// Everything else.
@@ -194,14 +195,15 @@ impl Machine {
         (moment.as_millis() + self.booted_at).saturating_sub(UP)
     }
 
-    /// How far the wall clock is from the truth, in milliseconds.
-    pub(crate) fn wall_step(&self) -> i64 {
-        self.wall_step
+    /// When somebody last set the wall clock.
+    pub(crate) fn wall_set_at(&self) -> Time {
+        self.wall_set_at
     }
 
     /// Sets the wall clock this far from the truth.
     pub(crate) fn set_wall(&mut self, step: i64) {
         self.wall_step = step;
+        self.wall_set_at = self.time;
     }
 
     /// Somebody other than quotad writes a credential file, or removes it; the watch may notice.
@@ -358,6 +360,8 @@ pub(crate) enum Saw<'a> {
     Replaced(&'a [u8]),
     /// A rotation gave its lock back, or never got it.
     Unlocked,
+    /// The config changed; whether a process runs that reads it again.
+    Reloaded(&'a Rules, bool),
     /// A person asked for something, and was answered.
     Commanded(Command, &'a Answer),
     /// An account has taken in something and said what follows; and what is held of its login in memory.
@@ -471,6 +475,7 @@ impl Host {
                 booted_at: 0,
                 boots: 0,
                 wall_step: 0,
+                wall_set_at: 0,
                 files,
                 disk,
                 noticed: Vec::new(),
@@ -645,6 +650,7 @@ impl Host {
             return false;
         }
         self.rules[n] = rules.clone();
+        around.saw(n, Saw::Reloaded(&rules, self.process.is_some()), &self.machine);
         self.feed(n, Input::Configured(Box::new(rules)), around);
         self.publish();
         true

@@ -10,7 +10,7 @@ use quotad::model::{CredentialOwner, Endpoint, RefreshMode};
 use quotad::policy::account::{Account, Answer, Command, Record, Rules, Verdict};
 use quotad::policy::status::AccountState;
 
-use crate::books::{FileBook, Kept, Kind, LoginBook, PollBook, Rungs, TokenBook, time};
+use crate::books::{FileBook, Kept, Kind, LoginBook, Pause, PollBook, Rungs, TokenBook, time};
 use crate::host::{DAY, Deed, HOUR, MINUTE, Machine, SECOND, Time};
 use crate::invariants::{Broken, Promise, Stakes};
 use crate::verdict::{Token, Usage};
@@ -30,9 +30,16 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone)]
 struct Grant {
     posted: String,
-    refresh: String,
+    facts: Facts,
     /// Lay in the file or beside `state.db` once.
     on_disk: bool,
+}
+
+impl Grant {
+    /// Whether the posted token was spent for it: then nothing else is left of the login.
+    fn rotated(&self) -> bool {
+        self.facts.refresh != self.posted
+    }
 }
 
 /// One account.
@@ -44,8 +51,12 @@ struct Books {
     path: std::path::PathBuf,
     /// What the file holds.
     lying: Option<Facts>,
-    /// What was granted and does not lie in the file yet.
-    waiting: Option<Facts>,
+    /// What the last look showed: the file's, or a granted successor that belongs there.
+    at_look: Option<Facts>,
+    /// What the file held when it was read again under the lock.
+    re_read: Option<Facts>,
+    re_read_written_at: i64,
+    /// Granted, and neither exchanged nor overwritten since; the newest last.
     grants: Vec<Grant>,
     poll: Kept<PollBook>,
     file: Kept<FileBook>,
@@ -61,14 +72,16 @@ struct Books {
     rejected: Option<(String, bool)>,
     /// A rejection closed the pause, which one refresh may precede.
     refresh_allowed: bool,
+    /// When that rejection was settled with the file.
+    rejected_at: Time,
     /// When the rotation under way took its lock.
     rotating_since: Option<Time>,
     /// Posts that may have arrived, lately.
     posts: Vec<Time>,
     asked_usage: String,
     asked_token: String,
-    /// The process could not store something of this account.
-    unstored: bool,
+    /// The process could not store the login, or the file, the last time it wanted to.
+    unstored: [bool; 2],
     resumed: bool,
     looked: bool,
     /// A success was heard since the weather cleared.
@@ -89,6 +102,7 @@ pub(crate) struct Ledger {
     tokens: BTreeMap<String, TokenBook>,
     /// Access tokens that quotad was granted, and those refused for good.
     minted: BTreeSet<String>,
+    granted: BTreeSet<String>,
     dead: BTreeSet<String>,
     settle_until: Time,
     woke_at: Option<Time>,
@@ -105,7 +119,9 @@ impl Ledger {
             auth: auth.clone(),
             path: rules.credentials.clone().into(),
             lying: None,
-            waiting: None,
+            at_look: None,
+            re_read: None,
+            re_read_written_at: 0,
             grants: Vec::new(),
             poll: Kept::default(),
             file: Kept::default(),
@@ -116,11 +132,12 @@ impl Ledger {
             calm: false,
             rejected: None,
             refresh_allowed: false,
+            rejected_at: 0,
             rotating_since: None,
             posts: Vec::new(),
             asked_usage: String::new(),
             asked_token: String::new(),
-            unstored: false,
+            unstored: [false; 2],
             resumed: false,
             looked: false,
             back: true,
@@ -133,6 +150,7 @@ impl Ledger {
             logins: BTreeMap::new(),
             tokens: BTreeMap::new(),
             minted: BTreeSet::new(),
+            granted: BTreeSet::new(),
             dead: BTreeSet::new(),
             settle_until: 0,
             woke_at: None,
@@ -157,14 +175,16 @@ impl Ledger {
     }
 
     /// Whether two accounts share this login's gates.
-    fn is_shared(&self, n: usize) -> bool {
+    pub(crate) fn is_shared(&self, n: usize) -> bool {
         let key = self.key(n);
         (0..self.books.len()).any(|other| other != n && self.key(other) == key)
     }
 
     /// The login that requests of this account are made with.
     fn current(&self, n: usize) -> Option<&Facts> {
-        self.books[n].waiting.as_ref().or(self.books[n].lying.as_ref())
+        let lying = self.books[n].lying.as_ref()?;
+        let waiting = self.books[n].grants.iter().rfind(|grant| grant.posted == lying.refresh);
+        Some(waiting.map_or(lying, |grant| &grant.facts))
     }
 
     /// What lies in a file, as far as is known.
@@ -178,25 +198,11 @@ impl Ledger {
     }
 
     /// Somebody other than quotad wrote a file; `facts` is what it holds now.
-    pub(crate) fn written(&mut self, n: usize, facts: Option<Facts>, machine: &Machine) {
-        let wall = wall(machine);
-        let auth_failures = self.books[n].file.live.auth.failures;
+    pub(crate) fn written(&mut self, n: usize, facts: Option<Facts>) {
         let books = &mut self.books[n];
-        let is_new = match (&facts, &books.lying) {
-            (Some(new), Some(old)) => new.access != old.access,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        let was_fine = books.calm
-            && auth_failures == 0
-            && books.lying.as_ref().is_some_and(|old| old.expires_at.is_none_or(|at| at > wall));
-        books.earned |= is_new && (!was_fine || books.rejected.is_some());
         // A successor that lay in the file is overwritten with it; one that did not must stay where it is kept.
         if let Some(old) = books.lying.clone().filter(|old| facts.as_ref() != Some(old)) {
-            books.grants.retain(|grant| grant.refresh != old.refresh);
-        }
-        if facts.as_ref().map(|facts| &facts.refresh) != books.lying.as_ref().map(|facts| &facts.refresh) {
-            books.waiting = None;
+            books.grants.retain(|grant| grant.facts.refresh != old.refresh);
         }
         books.lying = facts;
         books.hidden = false;
@@ -207,7 +213,19 @@ impl Ledger {
         use quotad::policy::rotation::Step;
         match deed {
             Deed::Look => self.on_look(n, machine),
-            Deed::Step(Step::Lock) => self.books[n].rotating_since = Some(machine.time()),
+            Deed::Step(Step::Lock) => {
+                let books = &mut self.books[n];
+                books.rotating_since = Some(machine.time());
+                // What comes so late is not the rejection's answer.
+                let rejected_at = books.rejected_at;
+                if books.refresh_allowed && machine.time() > rejected_at + MINUTE {
+                    self.close_auth(n, rejected_at, wall(machine));
+                }
+            }
+            Deed::Step(Step::ReRead) => {
+                self.books[n].re_read_written_at = written_at(n, self, machine);
+                self.books[n].re_read = self.books[n].lying.clone();
+            }
             _ => {}
         }
     }
@@ -216,7 +234,10 @@ impl Ledger {
     fn on_look(&mut self, n: usize, machine: &Machine) {
         let (now, wall) = (machine.time(), wall(machine));
         let named = machine.files[&self.books[n].path].identity.clone();
-        if self.books[n].lying.is_none() || self.books[n].hidden {
+        let is_readable = !self.books[n].hidden;
+        let now_seen = self.current(n).filter(|_| is_readable).cloned();
+        let seen_before = std::mem::replace(&mut self.books[n].at_look, now_seen);
+        if self.books[n].at_look.is_none() {
             return;
         }
         self.books[n].looked = true;
@@ -228,9 +249,10 @@ impl Ledger {
             let books = &mut self.books[n];
             if known.is_some() {
                 // Another account now: nothing of the old one's state is its own.
-                books.file.live.auth = crate::books::Pause::default();
-                books.file.live.granted_at = None;
+                books.file.live.auth = Pause::default();
+                books.file.live.granted_until = 0;
                 books.poll.live = PollBook::default();
+                books.retry_until = None;
                 books.earned = true;
                 books.calm = false;
             } else if let Some(old) = self.logins.get(&unnamed).cloned() {
@@ -246,6 +268,14 @@ impl Ledger {
         {
             let is_first = self.books[n].file.live.seen.replace(found.access.clone()).is_none();
             if !is_first && !self.minted.contains(&found.access) {
+                // A new token earns a request at once, unless all was well.
+                let old = seen_before.as_ref().and_then(|old| self.tokens.get(&old.refresh));
+                let used_up = old.is_some_and(|known| known.dead || known.spent);
+                let books = &mut self.books[n];
+                let lived = seen_before.is_some_and(|old| old.expires_at.is_none_or(|at| at > wall));
+                let auth = &books.file.live.auth;
+                let was_fine = books.calm && lived && auth.failures == 0 && !auth.open && !used_up;
+                books.earned |= !was_fine || books.rotating_since.is_some();
                 self.lift_auth(n);
             }
         }
@@ -263,6 +293,7 @@ impl Ledger {
             self.dead.insert(token.clone());
         }
         let books = &mut self.books[n];
+        books.rejected_at = now;
         let auth = &mut books.file.live.auth;
         auth.failures += 1;
         auth.began.get_or_insert(now);
@@ -315,7 +346,8 @@ impl Ledger {
         }
         if self.books[n].refresh_allowed {
             // It asked again without the refresh that might have come first.
-            self.close_auth(n, now, wall);
+            let rejected_at = self.books[n].rejected_at;
+            self.close_auth(n, rejected_at, wall);
             if now < self.books[n].file.live.auth.until {
                 self.breaks(Promise::AuthPauseIsServed, now, format!("account {n} asked right after a rejection"));
             }
@@ -323,10 +355,12 @@ impl Ledger {
         if now < self.settle_until {
             self.breaks(Promise::SettleAfterSleep, now, format!("account {n} asked before the network was back"));
         }
-        self.check_spacing(n, is_inside && may_probe_early, now);
+        // The policy's wait has its jitter on top, and may still run where the ledger's is over.
+        let may_still_cool = now < self.login(n).live.usage.until_at_most;
+        self.check_spacing(n, may_still_cool && may_probe_early, now);
         let configured = time(self.books[n].rules.interval);
         let interval = self.login(n).live.interval(configured);
-        let was_stored = !self.books[n].unstored;
+        let was_stored = !self.books[n].unstored[0];
         let login = self.login(n);
         login.live.last = Some(now);
         if was_stored {
@@ -346,7 +380,7 @@ impl Ledger {
 
     fn check_usage_token(&mut self, n: usize, token: &str, now: Time, wall: i64) {
         self.stakes.count(Promise::OnlyGoodTokens);
-        let how = match self.current(n) {
+        let how = match &self.books[n].at_look {
             None => Some("there was no login".to_owned()),
             Some(facts) if facts.access != token => Some(format!("the file holds {}", facts.access)),
             Some(facts) if facts.expires_at.is_some_and(|at| at <= wall) => Some("it had expired".to_owned()),
@@ -383,7 +417,8 @@ impl Ledger {
         let wait = setback.map_or(0, |(kind, count)| kind.wait(count, poll.interval));
         let wait = if poll.asked_for { wait } else { wait.max(poll.interval) };
         let due = poll.last.map_or(0, |last| last + wait).max(floor);
-        if now < due {
+        // The ledger counts whole milliseconds, the policy's excess has fractions.
+        if now + 50 < due {
             let how = format!("account {n} asked {} ms early (last {:?}, {poll:?})", due - now, login_last);
             self.breaks(Promise::Spacing, now, how);
         }
@@ -395,7 +430,7 @@ impl Ledger {
         let rules = self.books[n].rules.clone();
         let began = self.books[n].rotating_since.unwrap_or(now);
         let mut broken = Vec::new();
-        let facts = self.books[n].lying.clone();
+        let facts = self.books[n].re_read.clone();
         let expires_at = facts.as_ref().and_then(|facts| facts.expires_at);
         let is_expired = expires_at.is_some_and(|at| at <= wall);
         let is_vendors = rules.refresh.owner == CredentialOwner::Vendor;
@@ -425,8 +460,8 @@ impl Ledger {
         self.stakes.count(Promise::OnlyWhenAllowed);
         let rejected = self.books[n].refresh_allowed;
         let lead = expires_at.map_or(i64::MAX, |at| at - wall);
-        let granted_at = self.books[n].file.live.granted_at;
-        let idle_since = facts.as_ref().map(|_| written_at(n, self, machine)).unwrap_or_default();
+        let granted_until = self.books[n].file.live.granted_until;
+        let idle_since = self.books[n].re_read_written_at;
         let wrong = match rules.refresh.mode {
             _ if facts.as_ref().is_none_or(|facts| facts.refresh != token) => Some("it is not the file's".to_owned()),
             RefreshMode::Never | RefreshMode::Command => Some("the mode forbids it".to_owned()),
@@ -440,7 +475,7 @@ impl Ledger {
             RefreshMode::Always if lead > time(rules.refresh.before_expiry).cast_signed() => {
                 Some(format!("the token lives for {lead} ms"))
             }
-            RefreshMode::Always if granted_at.is_some_and(|at| now < at + time(rules.interval)) => {
+            RefreshMode::Always if now < granted_until && self.granted.contains(token) => {
                 Some("the last was granted within an interval".to_owned())
             }
             _ => None,
@@ -494,15 +529,15 @@ impl Ledger {
         }
     }
 
-    /// The vendor's command is started.
-    pub(crate) fn runs(&mut self, n: usize, machine: &Machine) {
+    /// The vendor's command is started; whether it really runs.
+    pub(crate) fn runs(&mut self, n: usize, machine: &Machine, really: bool) {
         let (now, wall) = (machine.time(), wall(machine));
         self.stakes.count(Promise::CommandIsRationed);
         let gate = self.books[n].gate.waits[0];
         let until = self.login(n).live.token.until;
-        let facts = self.books[n].lying.clone();
+        let facts = self.books[n].at_look.clone();
         let books = &mut self.books[n];
-        books.file.live.runs.retain(|(at, _)| *at + DAY > now);
+        books.file.live.runs.retain(|(at, _)| *at + DAY > now + MINUTE);
         let token = facts.as_ref().map(|facts| facts.refresh.clone()).unwrap_or_default();
         let same = books.file.live.runs.iter().rev().find(|(_, of)| *of == token).map(|(at, _)| *at);
         let how = match &facts {
@@ -512,11 +547,17 @@ impl Ledger {
             Some(_) if books.file.live.paused => Some("it is paused"),
             Some(_) if now < until => Some("the gate cools"),
             // A wall clock that is set about forgets days; that is said, and rare.
-            Some(_) if books.file.live.runs.len() >= 6 && machine.wall_step() == 0 => Some("it ran six times in a day"),
+            Some(_) if books.file.live.runs.len() >= 6 && now > machine.wall_set_at() + 2 * DAY => {
+                Some("it ran six times in a day")
+            }
             Some(_) if same.is_some_and(|at| now < at + gate) => Some("it ran for this token a moment ago"),
             Some(_) => None,
         };
-        books.file.live.runs.push((now, token));
+        if really {
+            books.file.live.runs.push((now, token));
+        }
+        let gate = self.books[n].gate.clone();
+        self.login(n).live.token.strike(now + 2 * MINUTE, &gate);
         if let Some(how) = how {
             self.breaks(Promise::CommandIsRationed, now, format!("account {n} ran the command, but {how}"));
         }
@@ -602,6 +643,7 @@ impl Ledger {
             }
             Token::Limited(_) | Token::NeverArrived | Token::Challenge | Token::Off => {
                 known.unknown = known.unknown_before;
+                known.retried &= *verdict != Token::NeverArrived;
             }
         }
         match verdict {
@@ -613,7 +655,7 @@ impl Ledger {
                 }
                 self.granted(n, &posted, access.as_ref(), refresh.as_ref(), *lease, machine);
                 let books = &mut self.books[n];
-                books.file.live.granted_at = Some(now);
+                books.file.live.granted_until = now + time(books.rules.interval);
                 books.earned |= std::mem::take(&mut books.refresh_allowed);
                 return;
             }
@@ -631,12 +673,13 @@ impl Ledger {
                 self.books[n].file.live.refreshed = false;
                 return;
             }
-            Token::NeverArrived | Token::Unknown | Token::Terminal | Token::Off => {}
+            Token::Unknown => self.login(n).live.token.strike(now, &gate),
+            Token::NeverArrived | Token::Terminal | Token::Off => {}
         }
         if self.books[n].refresh_allowed {
             self.close_auth(n, now, wall);
         }
-        if was_second_try {
+        if was_second_try && *verdict != Token::NeverArrived {
             self.books[n].resumed = false;
         }
     }
@@ -650,27 +693,30 @@ impl Ledger {
         lease: std::time::Duration,
         machine: &Machine,
     ) {
-        let Some(lying) = self.books[n].lying.clone() else { return };
-        let waiting = Facts {
-            access: access.cloned().unwrap_or(lying.access),
-            refresh: refresh.cloned().unwrap_or(lying.refresh),
-            expires_at: access.map_or(lying.expires_at, |_| Some(wall(machine) + time(lease).cast_signed())),
+        let Some(posting) = self.books[n].re_read.clone() else { return };
+        let facts = Facts {
+            access: access.cloned().unwrap_or(posting.access),
+            refresh: refresh.cloned().unwrap_or(posting.refresh),
+            expires_at: access.map_or(posting.expires_at, |_| Some(wall(machine) + time(lease).cast_signed())),
         };
         let books = &mut self.books[n];
         // Exchanged, or granted anew for the same token: the older one has done its work.
-        books.grants.retain(|grant| grant.refresh != posted && grant.posted != posted);
-        if waiting.refresh != posted {
-            let grant = Grant { posted: posted.to_owned(), refresh: waiting.refresh.clone(), on_disk: false };
-            books.grants.push(grant);
+        books.grants.retain(|grant| grant.facts.refresh != posted && grant.posted != posted);
+        self.granted.insert(facts.refresh.clone());
+        let grant = Grant { posted: posted.to_owned(), facts, on_disk: false };
+        if grant.rotated() {
             self.stakes.count(Promise::NothingGrantedIsLost);
         }
-        self.books[n].waiting = Some(waiting);
+        self.books[n].grants.push(grant);
     }
 
     /// A successor was stored beside `state.db`, or could not be.
     pub(crate) fn kept_successor(&mut self, n: usize, kept: bool) {
-        for grant in self.books[n].grants.iter_mut().filter(|_| kept) {
+        if let Some(grant) = self.books[n].grants.last_mut().filter(|_| kept) {
             grant.on_disk = true;
+            if let Some(known) = self.tokens.get_mut(&grant.posted) {
+                known.stored = true;
+            }
         }
     }
 
@@ -679,13 +725,13 @@ impl Ledger {
         let now = machine.time();
         self.stakes.count(Promise::NoNewerLoginOverwritten);
         let after = machine.bytes(&self.books[n].path).unwrap_or_default().to_vec();
-        let allowed = self.books[n].waiting.clone();
         let there = self.books[n].lying.clone();
-        let grant = self.books[n].grants.last().cloned();
-        let is_predecessor = match (&there, &grant) {
-            (Some(there), Some(grant)) => there.refresh == grant.posted || there.refresh == grant.refresh,
-            (Some(there), None) => allowed.as_ref().is_some_and(|new| new.refresh == there.refresh),
-            (None, _) => false,
+        let is_predecessor = match (&there, &now_there) {
+            (Some(there), Some(new)) => {
+                let mut grants = self.books[n].grants.iter().filter(|grant| grant.facts.refresh == new.refresh);
+                grants.any(|grant| there.refresh == grant.posted || there.refresh == grant.facts.refresh)
+            }
+            _ => false,
         };
         if !is_predecessor {
             self.breaks(Promise::NoNewerLoginOverwritten, now, format!("account {n}: {there:?} was overwritten"));
@@ -695,10 +741,9 @@ impl Ledger {
         }
         let books = &mut self.books[n];
         for grant in &mut books.grants {
-            grant.on_disk |= now_there.as_ref().is_some_and(|facts| facts.refresh == grant.refresh);
+            grant.on_disk |= now_there.as_ref().is_some_and(|facts| facts.refresh == grant.facts.refresh);
         }
         books.lying = now_there;
-        books.waiting = None;
     }
 
     /// A rotation gave its lock back.
@@ -708,7 +753,12 @@ impl Ledger {
 
     /// A record was written, or could not be.
     pub(crate) fn stored(&mut self, n: usize, record: &Record, ok: bool) {
-        self.books[n].unstored = !ok;
+        let books = &mut self.books[n];
+        match record {
+            Record::Login { .. } => books.unstored[0] = !ok,
+            Record::File { .. } => books.unstored[1] = !ok,
+            Record::Mark(..) | Record::Reading(..) => {}
+        }
         if !ok {
             return;
         }
@@ -723,10 +773,10 @@ impl Ledger {
                 self.books[n].file.store(true);
                 true
             }
-            Record::Mark(..) => {
+            Record::Mark(_, mark) => {
                 let token = self.books[n].asked_token.clone();
                 if let Some(known) = self.tokens.get_mut(&token) {
-                    known.stored = true;
+                    known.stored |= known.dead && mark.dead.is_some() || known.spent && mark.spent;
                 }
                 true
             }
@@ -764,14 +814,11 @@ impl Ledger {
                 books.poll = Kept::default();
             }
             books.grants.retain(|grant| grant.on_disk);
-            if books.waiting.as_ref().is_some_and(|new| books.grants.iter().all(|grant| grant.refresh != new.refresh)) {
-                books.waiting = None;
-            }
             books.retry_until = None;
             books.rejected = None;
             books.refresh_allowed = false;
             books.rotating_since = None;
-            books.unstored = false;
+            books.unstored = [false; 2];
             books.looked = false;
         }
     }
@@ -789,7 +836,7 @@ impl Ledger {
             for books in &mut self.books {
                 for file in [&mut books.file.live, &mut books.file.stored, &mut books.file.synced] {
                     file.auth.reboot(now, wall);
-                    file.granted_at = None;
+                    file.granted_until = 0;
                 }
                 for poll in [&mut books.poll.live, &mut books.poll.stored, &mut books.poll.synced] {
                     poll.last = None;
@@ -816,6 +863,12 @@ impl Ledger {
                     let fenced = TokenBook { unknown: 1, stored: true, ..TokenBook::default() };
                     self.tokens.insert(facts.refresh.clone(), fenced);
                 }
+                let (gate, auth) = (self.books[n].gate.clone(), self.books[n].auth.clone());
+                self.books[n].file.live.auth.refuse(now, None, &auth, wall);
+                let login = &mut self.login(n).live;
+                login.usage = Pause::default();
+                login.usage.refuse(now, None, &gate, wall);
+                login.token = login.usage.clone();
             }
         }
     }
@@ -826,7 +879,8 @@ impl Ledger {
         self.woke_at = Some(machine.time());
         self.settle_until = machine.time() + 10 * SECOND;
         for books in &mut self.books {
-            books.retry_until = None;
+            // A retry that was waiting comes after the sleep.
+            books.retry_until = books.retry_until.map(|until| until.max(machine.time() + MINUTE));
         }
     }
 
@@ -857,13 +911,16 @@ impl Ledger {
         }
     }
 
-    /// The config was read again by the running process.
-    pub(crate) fn reloaded(&mut self, n: usize, rules: &Rules) {
+    /// The config was read again: by the running process, or by the next one.
+    pub(crate) fn reloaded(&mut self, n: usize, rules: &Rules, running: bool) {
         let configured = time(rules.interval);
+        let is_changed = self.books[n].rules.interval != rules.interval;
         let interval = self.login(n).live.interval(configured);
         let books = &mut self.books[n];
         books.rules = rules.clone();
-        books.poll.live.interval = interval;
+        if running && is_changed {
+            books.poll.live.interval = interval;
+        }
     }
 
     /// An account has taken in something.
@@ -896,9 +953,10 @@ impl Ledger {
         let is_named = !matches!(view.state, AccountState::Ok | AccountState::Starting);
         let is_unexplained = view.reason.is_empty() || view.action.is_empty();
         let has_no_end = is_named && view.until.is_none() && view.action == "nothing to do";
-        // While something is under way, what was settled before stands.
+        // While something is under way, what was settled before stands; a verdict takes five seconds of looks.
         let is_quiet = account.next_wake(machine.now()).is_some();
-        let is_over = is_quiet && view.until.is_some_and(|until| until < machine.now().stamp);
+        let a_while_ago = machine.now().stamp - std::time::Duration::from_secs(60);
+        let is_over = is_quiet && view.until.is_some_and(|until| until < a_while_ago);
         if is_unexplained || has_no_end || is_over {
             let (state, reason, until, action) = (view.state, view.reason, view.until, view.action);
             self.breaks(Promise::Explained, now, format!("{state:?}: {reason:?}, until {until:?}, {action:?}"));
@@ -908,14 +966,14 @@ impl Ledger {
     /// Whether every successor that reached the process is where it can be found.
     pub(crate) fn check_grants(&mut self, machine: &Machine, in_memory: impl Fn(usize, &str) -> bool) {
         for n in 0..self.books.len() {
-            let lost = self.books[n].grants.iter().find(|grant| {
-                let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&grant.refresh);
+            let lost = self.books[n].grants.iter().filter(|grant| grant.rotated()).find(|grant| {
+                let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&grant.facts.refresh);
                 let in_file = self.books[n].hidden || machine.bytes(&self.books[n].path).is_some_and(holds);
                 let beside = || machine.disk.successors.values().any(|bytes| holds(bytes));
-                !in_file && !beside() && (grant.on_disk || !in_memory(n, &grant.refresh))
+                !in_file && !beside() && (grant.on_disk || !in_memory(n, &grant.facts.refresh))
             });
             if let Some(lost) = lost.cloned() {
-                let how = format!("account {n}: {} is nowhere any more", lost.refresh);
+                let how = format!("account {n}: {} is nowhere any more", lost.facts.refresh);
                 self.breaks(Promise::NothingGrantedIsLost, machine.time(), how);
             }
         }
@@ -930,10 +988,18 @@ impl Ledger {
         let books = &self.books[n];
         let poll = &books.poll.live;
         let kind = poll.setback.map_or(interval, |(kind, count)| kind.wait(count + 1, interval));
+        // A fence that an earlier process left counts as a try.
+        let inherited = login.token.strikes + 1;
+        let fenced = books.gate.wait(inherited) as f64 * (1.0 + rules.jitter);
+        let is_fenced =
+            books.lying.as_ref().and_then(|facts| self.tokens.get(&facts.refresh)).is_some_and(|t| t.unknown > 0);
+        let fenced = if is_fenced { now + fenced as Time } else { now };
         let paused = [&login.usage, &login.token, &books.file.live.auth].map(|pause| pause.until_at_most);
         let longest = kind.max(interval) as f64 * (1.0 + rules.jitter);
+        // A token that lives shorter than the interval is not always there when the poll is due.
+        let longest = longest + interval as f64 * (1.0 + rules.jitter);
         let asked = poll.last.max(login.last).unwrap_or(now).max(now.saturating_sub(longest as Time));
-        paused.into_iter().fold(asked + longest as Time, Time::max).max(now)
+        paused.into_iter().fold(asked + longest as Time, Time::max).max(fenced)
     }
 
     /// From now on a success counts.
@@ -948,7 +1014,14 @@ impl Ledger {
 
     /// Whether the last thing that an account wanted to store could not be.
     pub(crate) fn is_unstored(&self) -> bool {
-        self.books.iter().any(|books| books.unstored)
+        self.books.iter().any(|books| books.unstored.contains(&true))
+    }
+
+    /// Whether the account has seen what lies in its file.
+    pub(crate) fn has_seen(&self, n: usize) -> bool {
+        let seen = &self.books[n].file.live.seen;
+        let is_there = self.books[n].looked && !self.books[n].hidden;
+        is_there && self.current(n).is_some_and(|facts| seen.as_ref() == Some(&facts.access))
     }
 
     /// What lay in the file cannot be read for now.
@@ -956,12 +1029,14 @@ impl Ledger {
         self.books[n].hidden = true;
     }
 
+    /// Whether what lay in the file cannot be read for now.
+    pub(crate) fn is_hidden(&self, n: usize) -> bool {
+        self.books[n].hidden
+    }
+
     /// It can be read again.
     pub(crate) fn shown(&mut self, n: usize) {
-        let books = &mut self.books[n];
-        books.hidden = false;
-        // An account without a login is in trouble: what comes back may be asked with at once.
-        books.earned = true;
+        self.books[n].hidden = false;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use quotad::model::CredentialOwner;
+use quotad::model::{CredentialOwner, RefreshMode};
 use quotad::policy::account::Command;
 
 use crate::host::{DAY, HOUR, Host, MINUTE, Random, SECOND, Time};
@@ -45,8 +45,8 @@ pub(crate) fn live(seed: u64, days: u64, masked: &BTreeSet<usize>, telling: bool
         }
         let now = run.host.machine.time();
         run.sky.tell(now, || format!("{happening}  [{index}]"));
-        run.happens(*happening);
         run.compare_with_twins();
+        run.happens(*happening);
     }
     let Run { host, sky, .. } = run;
     Life {
@@ -155,9 +155,7 @@ impl Run {
     }
 
     fn reload(&mut self, n: usize, rules: quotad::policy::account::Rules) {
-        if self.host.reload(n, rules.clone(), &mut self.sky) {
-            self.sky.ledger.reloaded(n, &rules);
-        }
+        self.host.reload(n, rules, &mut self.sky);
     }
 
     /// Bad weather ends, everyone sees to what is theirs, and quotad comes back.
@@ -215,7 +213,7 @@ impl Run {
         }
         if is_vendors && !told_to {
             self.sky.cli_begins(n, SECOND, &mut self.host.machine);
-        } else if told_to {
+        } else if told_to || self.sky.is_misdated(n) {
             self.sky.log_in(n, &mut self.host.machine);
         }
     }
@@ -232,27 +230,35 @@ impl Run {
             };
             let Some(process) = self.host.process() else { return };
             let Some(account) = Some(process.account(n)).filter(quiet) else { continue };
-            if self.sky.ledger.is_unstored() {
+            if self.sky.ledger.is_unstored() || !self.sky.ledger.has_seen(n) {
                 continue;
             }
             let Some(twin) = self.host.twin(n) else { continue };
             let (here, there) = (account.view(now), twin.view(now));
+            // A command whose effect nobody judged is judged at the next start.
+            let is_judged = self.host.rules(n).refresh.mode == RefreshMode::Command;
             let gates = |view: &quotad::policy::status::AccountView| {
-                [&view.usage_gate, &view.token_gate, &view.auth_gate].map(|gate| (gate.failures, gate.rung, gate.until))
+                let token = if is_judged { &view.usage_gate } else { &view.token_gate };
+                [&view.usage_gate, token, &view.auth_gate].map(|gate| (gate.failures, gate.rung, gate.until))
             };
             self.sky.ledger.stakes.count(Promise::RestoredIsTheSame);
             let soon = now.stamp + std::time::Duration::from_millis(HOUR / 60);
             let early = match (here.next_poll_at, there.next_poll_at) {
+                // The record that two accounts share may hold the other's next poll.
+                _ if self.sky.ledger.is_shared(n) => false,
                 (Some(here), Some(there)) => there < here || there > here.max(soon),
                 (here, there) => here.is_some() != there.is_some(),
             };
             if early || gates(&here) != gates(&there) {
                 let at = self.host.machine.time();
                 let how = format!(
-                    "account {n}: {:?}, next {:?}; restored {:?}, next {:?}",
+                    "account {n}: {:?} {:?}, next {:?}; restored {:?} {:?} ({}), next {:?}",
+                    here.state,
                     gates(&here),
                     here.next_poll_at,
+                    there.state,
                     gates(&there),
+                    there.reason,
                     there.next_poll_at
                 );
                 self.sky.ledger.breaks(Promise::RestoredIsTheSame, at, how);

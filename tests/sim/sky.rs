@@ -1,7 +1,7 @@
 //! The weather at work: the vendor behind its network, the CLIs and users at the files, and whatever strikes the
 //! process. Everything it does and sees goes into the ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +81,7 @@ pub(crate) struct Sky {
     count: u64,
     boots: u32,
     spoilt: Vec<bool>,
+    withdrawn: BTreeSet<String>,
 }
 
 impl Sky {
@@ -112,6 +113,7 @@ impl Sky {
             random: Random::new(seed, 20),
             count: 0,
             boots: 0,
+            withdrawn: BTreeSet::new(),
             spoilt: vec![false; forecast.rules.len()],
             climate,
             vendor,
@@ -201,7 +203,7 @@ impl Sky {
     fn write(&mut self, n: usize, bytes: Option<Vec<u8>>, facts: Option<Facts>, machine: &mut Machine) {
         let path = self.users[n].path.clone();
         machine.write(&path, bytes);
-        self.ledger.written(n, facts, machine);
+        self.ledger.written(n, facts);
     }
 
     /// Somebody's client writes these tokens, dating the expiry by this machine's clock.
@@ -252,7 +254,7 @@ impl Sky {
     /// The file is something else for a while.
     pub(crate) fn spoil(&mut self, n: usize, wait: Time, spoilt: Option<Vec<u8>>, machine: &mut Machine) {
         let before = machine.bytes(&self.users[n].path).map(<[u8]>::to_vec);
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| !self.ledger.is_hidden(n)) {
             machine.write(&self.users[n].path.clone(), spoilt.clone());
             self.ledger.hidden(n);
             self.after(wait, Later::FileBack(n, spoilt, before), machine);
@@ -269,12 +271,26 @@ impl Sky {
         self.write(n, Some(bytes), Some(facts), machine);
     }
 
-    /// Whether the vendor would still take what the file holds, and the file says so.
+    /// Whether the vendor would take what the file holds, and the file says how long.
     pub(crate) fn is_login_good(&self, n: usize, machine: &Machine) -> bool {
         self.ledger.lying(n).is_some_and(|facts| {
             let newest = self.vendor.current(&facts.refresh);
-            newest.is_some_and(|tokens| tokens.refresh == facts.refresh && tokens.access == facts.access)
-                && facts.expires_at.is_none_or(|at| at > machine.now().stamp.as_millisecond())
+            newest.is_some_and(|tokens| {
+                let apart = facts.expires_at.map_or(u64::MAX, |at| at.abs_diff(tokens.expires_at.as_millisecond()));
+                let same = tokens.refresh == facts.refresh && tokens.access == facts.access && apart < MINUTE;
+                same && tokens.expires_at > machine.true_stamp() && !self.withdrawn.contains(&tokens.access)
+            })
+        })
+    }
+
+    /// Whether the file dates its token's end wrongly, or not at all: then no client can know.
+    pub(crate) fn is_misdated(&self, n: usize) -> bool {
+        let lying = self.ledger.lying(n);
+        lying.is_some_and(|facts| {
+            let newest = self.vendor.current(&facts.refresh).filter(|tokens| tokens.access == facts.access);
+            let date = newest.map(|tokens| tokens.expires_at.as_millisecond());
+            let apart = date.and_then(|date| Some(facts.expires_at?.abs_diff(date)));
+            apart.is_none_or(|apart| apart >= MINUTE) || self.withdrawn.contains(&facts.access)
         })
     }
 
@@ -289,6 +305,7 @@ impl Sky {
     pub(crate) fn withdraw(&mut self, n: usize) {
         if let Some(facts) = self.ledger.lying(n).cloned() {
             self.vendor.withdraw(&facts.access);
+            self.withdrawn.insert(facts.access);
         }
     }
 
@@ -432,9 +449,10 @@ impl Surroundings for Sky {
     }
 
     fn run_command(&mut self, n: usize, machine: &mut Machine) -> Result<(), String> {
-        self.ledger.runs(n, machine);
-        self.tell(machine.time(), || format!("account {n}: the vendor's command runs"));
-        if self.random.one_in(20) {
+        let really = !self.random.one_in(20);
+        self.ledger.runs(n, machine, really);
+        self.tell(machine.time(), || format!("account {n}: the vendor's command runs: {really}"));
+        if !really {
             return Err("it is not installed where quotad looks".to_owned());
         }
         if self.random.below(4) < self.climate.command_works {
@@ -492,6 +510,7 @@ impl Surroundings for Sky {
                 let facts = machine.bytes(&self.users[n].path).and_then(facts);
                 self.ledger.replaced(n, before, facts, machine);
             }
+            Saw::Reloaded(rules, running) => self.ledger.reloaded(n, rules, running),
             Saw::Unlocked => self.ledger.unlocked(n),
             Saw::Commanded(command, answer) => {
                 self.ledger.commanded(n, command, answer);

@@ -57,11 +57,13 @@ impl Usage {
             Err(Broken::Connect | Broken::Cut(_)) => return Self::Transient(None),
         };
         let body = String::from_utf8_lossy(&reply.body);
+        let is_whole = body.trim_end().ends_with('}');
         match reply.status {
             200 if spoilt => Self::Garbage,
             200 => Self::Good,
             429 => Self::Limited(demand(reply)),
             _ if body.contains("Just a moment") => Self::Challenge,
+            400 | 401 | 403 if !is_whole => Self::Challenge,
             402 => Self::NoPermission,
             403 if body.contains("scope") => Self::NoPermission,
             401 | 403 => Self::Rejected(body.contains("revoked")),
@@ -98,6 +100,7 @@ impl Token {
         match reply.status {
             429 => Self::Limited(demand(reply)),
             _ if body.contains("Just a moment") => Self::Challenge,
+            400 | 401 | 403 if !body.trim_end().ends_with('}') => Self::Challenge,
             400 | 401 if body.contains("invalid_grant") => Self::Terminal,
             408 | 500.. => Self::Unknown,
             _ => Self::Off,

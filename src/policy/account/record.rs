@@ -195,6 +195,15 @@ impl Account {
         self.persist_file(turn);
     }
 
+    /// What was stored while the login had no name goes under its name: left behind, it would bring back waits that
+    /// are long over at every start.
+    pub(super) fn move_unnamed(&mut self, turn: &mut Turn) {
+        if let Some(key) = self.unnamed_key() {
+            self.persist_login(true, turn);
+            turn.act(Action::Persist(Record::Login { key, record: Box::default(), durable: true }));
+        }
+    }
+
     pub(super) fn persist_login(&mut self, durable: bool, turn: &mut Turn) {
         let (now, boot) = (turn.now, &self.boot);
         let record = Box::new(LoginRecord {

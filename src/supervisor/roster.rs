@@ -204,42 +204,46 @@ impl Supervisor {
     }
 
     fn rules(&self, account: &config::Account) -> Rules {
-        let config = &self.config;
-        let provider = provider::of(account.provider);
-        let jitter = config.poll.jitter;
-        let loopback = is_loopback(&account.endpoints.usage_url);
-        Rules {
-            name: account.name.clone(),
-            provider: account.provider,
-            credentials: account.credentials.display().to_string(),
-            origin: origin(&account.endpoints.usage_url).to_owned(),
-            interval: account.interval,
-            floor: if loopback { Duration::ZERO } else { provider.floor() },
+        rules(account, &self.config, &self.paths, self.read_only)
+    }
+}
+
+/// What a config says for one of its accounts. With `read_only` nothing but quotad's own directories is written.
+pub fn rules(account: &config::Account, config: &Config, paths: &Paths, read_only: bool) -> Rules {
+    let provider = provider::of(account.provider);
+    let jitter = config.poll.jitter;
+    let loopback = is_loopback(&account.endpoints.usage_url);
+    Rules {
+        name: account.name.clone(),
+        provider: account.provider,
+        credentials: account.credentials.display().to_string(),
+        origin: origin(&account.endpoints.usage_url).to_owned(),
+        interval: account.interval,
+        floor: if loopback { Duration::ZERO } else { provider.floor() },
+        jitter,
+        retries: config.poll.retries,
+        retry_base: config.poll.retry_base,
+        retry_max: config.poll.retry_max,
+        overloaded_fallback: config.poll.overloaded_fallback,
+        // Local sources come with a later version.
+        has_other_source: false,
+        usage_scope: provider.usage_scope(),
+        login_command: login_command(provider.login_command(), account, paths),
+        gates: GateRules {
+            ladder: config.rate_limit_pause.ladder.clone(),
+            max_retry_after: config.rate_limit_pause.max_retry_after,
             jitter,
-            retries: config.poll.retries,
-            retry_base: config.poll.retry_base,
-            retry_max: config.poll.retry_max,
-            overloaded_fallback: config.poll.overloaded_fallback,
-            // Local sources come with a later version.
-            has_other_source: false,
-            usage_scope: provider.usage_scope(),
-            login_command: login_command(provider.login_command(), account, &self.paths),
-            gates: GateRules {
-                ladder: config.rate_limit_pause.ladder.clone(),
-                max_retry_after: config.rate_limit_pause.max_retry_after,
-                jitter,
-            },
-            auth: AuthRules { after: config.auth_pause.after, ladder: config.auth_pause.ladder.clone(), jitter },
-            refresh: RefreshRules {
-                mode: if self.read_only { RefreshMode::Never } else { account.refresh },
-                owner: account.owner,
-                read_only: self.read_only || matches!(config.accounts, Accounts::Discovered),
-                retries: config.refresh.retries,
-                retry_base: config.refresh.retry_base,
-                before_expiry: config.refresh.before_expiry,
-                idle_grace: config.refresh.idle_grace,
-            },
-        }
+        },
+        auth: AuthRules { after: config.auth_pause.after, ladder: config.auth_pause.ladder.clone(), jitter },
+        refresh: RefreshRules {
+            mode: if read_only { RefreshMode::Never } else { account.refresh },
+            owner: account.owner,
+            read_only: read_only || matches!(config.accounts, Accounts::Discovered),
+            retries: config.refresh.retries,
+            retry_base: config.refresh.retry_base,
+            before_expiry: config.refresh.before_expiry,
+            idle_grace: config.refresh.idle_grace,
+        },
     }
 }
 

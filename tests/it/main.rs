@@ -15,5 +15,6 @@ mod kill;
 mod no_errors;
 mod secrets;
 mod storm;
+mod storms;
 mod support;
 mod systemd;

@@ -218,16 +218,27 @@ pub(crate) struct PollBook {
     pub interval: Time,
     /// The kind of the last polls that brought nothing, and how many in a row.
     pub setback: Option<(Kind, u32)>,
+    /// The row it continues.
+    pub row: Option<(Kind, u32)>,
     /// A person asked for a poll since.
     pub asked_for: bool,
 }
 
 impl PollBook {
-    /// Another poll without a reading.
+    /// Another poll without a reading. Being offline interrupts a row and is not counted in it.
     pub(crate) fn set_back(&mut self, kind: Kind) {
-        let before = self.setback.filter(|(was, _)| *was == kind || [*was, kind].contains(&Kind::Offline));
-        let count = before.map_or(0, |(_, count)| count) + u32::from(kind != Kind::Offline);
-        self.setback = Some((kind, count));
+        if kind != Kind::Offline {
+            let before = self.row.filter(|(was, _)| *was == kind);
+            self.row = Some((kind, before.map_or(0, |(_, count)| count) + 1));
+        }
+        self.setback = Some((kind, self.row.map_or(0, |(_, count)| count)));
+    }
+
+    /// The row is over. A missing permission stays one, unless it was `given`.
+    pub(crate) fn forgive(&mut self, given: bool) {
+        if given || !matches!(self.setback, Some((Kind::NoPermission, _))) {
+            (self.setback, self.row) = (None, None);
+        }
     }
 }
 

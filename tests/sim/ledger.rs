@@ -587,7 +587,7 @@ impl Ledger {
                 let books = &mut self.books[n];
                 books.file.live.auth.succeed(now, &auth, two_intervals);
                 books.file.live.refreshed = false;
-                books.poll.live.setback = None;
+                books.poll.live.forgive(true);
                 books.back = true;
             }
             Usage::Limited(demand) => {
@@ -600,6 +600,7 @@ impl Ledger {
                 let interval = login.interval(configured);
                 self.stakes.count(Promise::WaitsAreServed);
                 self.books[n].poll.live.interval = interval;
+                self.books[n].poll.live.forgive(false);
             }
             Usage::Transient(None) => {
                 let books = &mut self.books[n];
@@ -620,7 +621,7 @@ impl Ledger {
             Usage::Rejected(permanent) => {
                 let books = &mut self.books[n];
                 books.rejected = Some((token, permanent));
-                books.poll.live.setback = None;
+                books.poll.live.forgive(true);
             }
         }
     }

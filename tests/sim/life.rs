@@ -233,7 +233,8 @@ impl Run {
             if self.sky.ledger.is_unstored() || !self.sky.ledger.has_seen(n) {
                 continue;
             }
-            let Some(twin) = self.host.twin(n) else { continue };
+            // A file that is being written is believed later.
+            let Some(twin) = self.host.twin(n).filter(quotad::policy::account::Account::is_started) else { continue };
             let (here, there) = (account.view(now), twin.view(now));
             // A command whose effect nobody judged is judged at the next start.
             let is_judged = self.host.rules(n).refresh.mode == RefreshMode::Command;

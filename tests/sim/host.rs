@@ -139,7 +139,7 @@ pub(crate) struct Disk {
 
 #[derive(Debug, Clone)]
 enum Undo {
-    Login(String, Option<LoginRecord>),
+    Login(String, Box<Option<LoginRecord>>),
     Reading(String, Option<Reading>),
 }
 
@@ -240,7 +240,7 @@ impl Disk {
         let durable = match record.clone() {
             Record::Login { key, record, durable } => {
                 let before = self.logins.insert(key.clone(), *record);
-                self.unsynced.push(Undo::Login(key, before));
+                self.unsynced.push(Undo::Login(key, Box::new(before)));
                 durable
             }
             Record::File { key, record } => {
@@ -267,7 +267,7 @@ impl Disk {
     fn lose_power(&mut self, undone: usize) {
         for undo in self.unsynced.drain(..).rev().take(undone) {
             match undo {
-                Undo::Login(key, before) => put_back(&mut self.logins, key, before),
+                Undo::Login(key, before) => put_back(&mut self.logins, key, *before),
                 Undo::Reading(key, before) => put_back(&mut self.readings, key, before),
             }
         }
@@ -277,11 +277,6 @@ impl Disk {
         let successors = std::mem::take(&mut self.successors);
         *self = Self { successors, unwritable: self.unwritable, ..Self::default() };
         self.key[..8].copy_from_slice(&random.next().to_le_bytes());
-    }
-
-    /// Whether `state.db` holds writes that a power cut would undo.
-    pub(crate) fn has_unsynced(&self) -> bool {
-        !self.unsynced.is_empty()
     }
 }
 
@@ -400,7 +395,6 @@ pub(crate) trait Surroundings {
 struct Held {
     account: Account,
     holding: Holding,
-    path: PathBuf,
     /// What the last read under the lock found.
     posting: Option<(Tokens, Vec<u8>)>,
     staged: Option<Vec<u8>>,
@@ -530,7 +524,7 @@ impl Host {
         let found = successors.filter_map(|(file, bytes)| Successor::from_bytes(bytes, file.clone(), &path)).collect();
         let account = Account::new(rules, self.boot(), stored.as_ref(), marks, cautious, now);
         let holding = Holding::new(FingerprintKey::new(&disk.key), found);
-        Held { account, holding, path, posting: None, staged: None, touched: true }
+        Held { account, holding, posting: None, staged: None, touched: true }
     }
 
     /// What an account would be if the process were killed and started now: it has looked at its file and recalled
@@ -1016,7 +1010,6 @@ impl Host {
                 Some(Event::Done)
             }
             Step::Probe if place.unwritable || disk.unwritable => failed("the directory cannot be written"),
-            Step::Probe => Some(Event::Done),
             Step::ReRead => {
                 let (Some(tokens), Some(bytes)) = (in_file, &place.bytes) else { return Some(Event::Changed) };
                 let same = held.holding.still_in(&tokens);
@@ -1024,7 +1017,7 @@ impl Host {
                 Some(if same { Event::Done } else { Event::Changed })
             }
             Step::CheckLock if is_vendors && place.lock_broken => failed("the lock was taken over"),
-            Step::CheckLock => Some(Event::Done),
+            Step::Probe | Step::CheckLock => Some(Event::Done),
             Step::StoreSuccessor => {
                 let Some(successor) = held.holding.successor() else { return failed("there is no successor") };
                 let kept = !disk.unwritable;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quotad::model::{CredentialOwner, Endpoint, RefreshMode};
+use quotad::model::{CredentialOwner, RefreshMode};
 use quotad::policy::account::{Account, Answer, Command, Record, Rules, Verdict};
 use quotad::policy::status::AccountState;
 

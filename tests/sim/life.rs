@@ -236,6 +236,10 @@ impl Run {
             // A file that is being written is believed later.
             let Some(twin) = self.host.twin(n).filter(quotad::policy::account::Account::is_started) else { continue };
             let (here, there) = (account.view(now), twin.view(now));
+            // It brings a successor to its place first.
+            if twin.is_rotating() {
+                continue;
+            }
             // A command whose effect nobody judged is judged at the next start.
             let is_judged = self.host.rules(n).refresh.mode == RefreshMode::Command;
             let gates = |view: &quotad::policy::status::AccountView| {

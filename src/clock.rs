@@ -27,6 +27,9 @@ impl Clock {
 
     /// Clocks that run `speed` times as fast as the machine's, starting at the present.
     pub fn compressed(speed: u32) -> Self {
+        // Whatever runs for real in a test needs a clock.
+        #[cfg(test)]
+        crate::no_errors::watch();
         Self { origin: machine(), speed: speed.max(1) }
     }
 
@@ -131,6 +134,26 @@ impl Timer {
                 self.set_to = None;
                 return;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::no_errors;
+
+    #[test]
+    fn an_error_in_any_test_that_has_a_clock_ends_the_run() {
+        no_errors::assert_ends(concat!(module_path!(), "::victim"));
+    }
+
+    /// Not a test by itself: the process that is ended.
+    #[test]
+    fn victim() {
+        if no_errors::is_victim() {
+            let _clock = Clock::real();
+            no_errors::err_unseen();
         }
     }
 }

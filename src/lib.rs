@@ -30,3 +30,7 @@ pub mod control;
 pub mod export;
 pub mod demo;
 pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/it/no_errors.rs"]
+mod no_errors;

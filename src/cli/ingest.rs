@@ -82,7 +82,8 @@ fn hand_over(said: &mut File, socket: Option<PathBuf>) -> Option<()> {
     said.take(LARGEST).read_to_end(&mut text).ok()?;
     let Said { rate_limits } = serde_json::from_slice(&text).ok()?;
     let paths = Paths::of_this_user().ok()?;
-    let said = HandOver { credentials: paths.claude_credentials, rate_limits };
+    let credentials = paths.places.into_iter().find(|place| place.provider.as_str() == "claude")?.here;
+    let said = HandOver { credentials, rate_limits };
     let client = Client::new(&socket.unwrap_or(paths.socket));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     runtime.block_on(async { tokio::time::timeout(PATIENCE, client.hand_over(&said)).await.ok()?.ok() })

@@ -257,6 +257,8 @@ fn read(file: &Path) -> Result<String, Complaints> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn paths() -> Paths {
@@ -804,6 +806,84 @@ usage-url = \"http://example.com\"
             ["a.".repeat(200_000) + "b = 1", "a = ".to_owned() + &"[".repeat(500_000), "\"\" = 1\n[\"\"]".into()]
         {
             assert!(!complaints(&text).is_empty());
+        }
+    }
+
+    /// Table, key, and a value of the right kind and range.
+    fn setting() -> impl Strategy<Value = (&'static str, &'static str, String)> {
+        let length = |from: u64| {
+            (from..10_000_000_000).prop_map(|ms| format!("\"{}\"", value::spoken(Duration::from_millis(ms))))
+        };
+        prop_oneof![
+            length(1).prop_map(|value| ("poll", "interval", value)),
+            length(1).prop_map(|value| ("poll", "request-deadline", value)),
+            (0.0..=1.0).prop_map(|share: f64| ("poll", "jitter", format!("{share:?}"))),
+            any::<u32>().prop_map(|count| ("poll", "retries", count.to_string())),
+            length(3_600_000).prop_map(|value| ("rate-limit-pause", "max-retry-after", value)),
+            length(1_200_000).prop_map(|value| ("rate-limit-pause", "max-cooldown", value)),
+            (1..=u32::MAX).prop_map(|count| ("auth-pause", "after", count.to_string())),
+            length(1).prop_map(|value| ("refresh", "idle-grace", value)),
+            length(1).prop_map(|value| ("history", "retention", value)),
+        ]
+    }
+
+    /// What a config makes of a setting, as a line would say it.
+    fn said(config: &Config, key: &str) -> String {
+        let length = |length| format!("\"{}\"", value::spoken(length));
+        match key {
+            "interval" => length(config.poll.interval),
+            "request-deadline" => length(config.poll.request_deadline),
+            "jitter" => format!("{:?}", config.poll.jitter),
+            "retries" => config.poll.retries.to_string(),
+            "max-retry-after" => length(config.rate_limit_pause.max_retry_after),
+            "max-cooldown" => length(config.rate_limit_pause.ladder.cooldown(u32::MAX)),
+            "after" => config.auth_pause.after.to_string(),
+            "idle-grace" => length(config.refresh.idle_grace),
+            "retention" => length(config.history.retention),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn written(settings: &BTreeMap<(&str, &str), String>) -> String {
+        let line = |((table, key), value): (&(&str, &str), &String)| format!("{table}.{key} = {value}\n");
+        settings.iter().map(line).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_says_the_same_when_it_is_written_again(settings in prop::collection::vec(setting(), 0..9)) {
+            let settings: BTreeMap<_, _> = settings.into_iter().map(|(table, key, value)| ((table, key), value)).collect();
+            let read = parsed(&written(&settings)).config;
+            let again = settings.keys().map(|(table, key)| ((*table, *key), said(&read, key))).collect();
+            prop_assert_eq!(&settings, &again);
+            prop_assert_eq!(parsed(&written(&again)).config, read);
+        }
+
+        #[test]
+        fn whatever_is_wrong_with_a_value_is_said_with_its_line_and_its_key(
+            settings in prop::collection::vec(setting(), 1..9),
+            which in any::<prop::sample::Index>(),
+            wrong in prop::sample::select(vec!["-1", "true", "[]", "{}", "\"\"", "\"soon\"", "1979-05-27", "nan"]),
+        ) {
+            let mut settings: BTreeMap<_, _> = settings.into_iter().map(|(table, key, value)| ((table, key), value)).collect();
+            let line = which.index(settings.len());
+            let (table, key) = *settings.keys().nth(line).unwrap();
+            settings.insert((table, key), wrong.to_owned());
+            let faults = faults(&written(&settings));
+            prop_assert_eq!(faults.len(), 1, "{:?}", &faults);
+            let (place, what) = faults[0].split_once(' ').unwrap();
+            prop_assert!(place.starts_with(&format!("{}:", line + 1)), "{}", faults[0]);
+            prop_assert!(what.starts_with(&format!("{table}.{key}: ")), "{}", faults[0]);
+        }
+
+        #[test]
+        fn no_lines_in_whatever_order_make_the_reader_panic(
+            lines in prop::collection::vec(prop_oneof![
+                prop::sample::select(uncommented().lines().map(str::to_owned).collect::<Vec<_>>()),
+                "\\PC{0,20}",
+            ], 0..30),
+        ) {
+            let _ = complaints(&lines.join("\n"));
         }
     }
 }

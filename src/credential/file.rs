@@ -138,7 +138,7 @@ impl CredentialFile {
             Form::Json | Form::Text => understand(self.provider(), raw.expose_secret(), key),
         };
         let (tokens, mut login) = match understood {
-            Ok(Shape::Login(tokens, login)) => (tokens, login),
+            Ok(Shape::Login(tokens, login)) => (tokens, *login),
             Ok(Shape::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
             Ok(Shape::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
             Err(Damage { said, doubt }) => return Found { doubt, warning, ..self.unreadable(said) },
@@ -147,7 +147,7 @@ impl CredentialFile {
         login.modified_at = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
         login.unsafe_because = self.unsafe_because(&real_path, &metadata);
         let contents = Some(Contents { tokens, file: Some(Held { raw, real_path, metadata }) });
-        Found { credential: Credential::Login(*login), doubt: &[], warning, in_use: self.is_in_use(), contents }
+        Found { credential: Credential::Login(login), doubt: &[], warning, in_use: self.is_in_use(), contents }
     }
 
     /// What is read of the file: of a database nothing, since SQLite reads it.
@@ -378,12 +378,17 @@ fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadat
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use serde_json::Map;
     use tempfile::TempDir;
+
+    const LOGIN: &str = "claudeAiOauth";
 
     const FULL: &str = r#"{"claudeAiOauth":{"accessToken":"sk-ant-oat01-FAKE-A","refreshToken":"sk-ant-ort01-FAKE-R",
         "expiresAt":1789400000000,"refreshTokenExpiresAt":1791000000000,"scopes":["user:inference","user:profile"],
@@ -626,5 +631,29 @@ mod tests {
         }
         fs::hard_link(&path, home.path().join("second")).unwrap();
         assert!(unsafe_because(CredentialOwner::Quotad, &path).unwrap().contains("hard link"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn whatever_stands_beside_and_in_the_login_its_own_tokens_are_read(
+            beside in prop::collection::btree_map("[a-z]{1,6}", "\\PC{0,20}", 0..4),
+            within in prop::collection::btree_map("[a-z]{1,6}", prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from)], 0..4),
+            access in "[!-~]{1,40}",
+            refresh in prop::option::of("[!-~]{1,40}"),
+            pretty: bool,
+        ) {
+            let mut root: Map<String, Value> = beside.into_iter().map(|(name, text)| (name, text.into())).collect();
+            let mut login: Map<String, Value> = within.into_iter().collect();
+            login.insert("accessToken".to_owned(), access.clone().into());
+            login.insert("refreshToken".to_owned(), refresh.clone().into());
+            root.insert(LOGIN.to_owned(), login.into());
+            let text = if pretty { serde_json::to_string_pretty(&root) } else { serde_json::to_string(&root) }.unwrap();
+            let found = look_at(&text);
+            let tokens = &found.contents.as_ref().unwrap().tokens;
+            prop_assert_eq!(tokens.access.expose_secret(), access);
+            prop_assert_eq!(tokens.refresh.as_ref().map(|token| token.expose_secret().to_owned()), refresh);
+            prop_assert_eq!(found.credential.login().unwrap().access, key().fingerprint(&tokens.access));
+        }
     }
 }

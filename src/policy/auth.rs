@@ -133,6 +133,8 @@ impl AuthRecord {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::time::Loaded;
     use super::*;
 
@@ -223,5 +225,49 @@ mod tests {
         assert!(pause.pause.admits(at(20)));
         assert!(rejected(&mut pause, 21));
         assert_eq!(pause.pause.until().unwrap().length, minutes(10));
+    }
+
+    proptest! {
+        #[test]
+        fn the_gate_closes_at_the_after_th_rejection_in_a_row_and_at_each_one_then_and_at_no_other(
+            after in 1..8_u32,
+            answers in prop::collection::vec(any::<bool>(), 1..60),
+        ) {
+            let rules = AuthRules { after, ..rules() };
+            let (mut pause, mut row) = (AuthPause::default(), 0);
+            for (n, accepted) in answers.into_iter().enumerate() {
+                let now = at(1000 * n as u64);
+                if accepted {
+                    pause.succeed(&rules, minutes(20), now);
+                    row = 0;
+                    prop_assert!(pause.pause.admits(now) && !pause.pause.is_open());
+                    continue;
+                }
+                row += 1;
+                pause.reject(now);
+                let closed = pause.settle(&rules, now, &mut Loaded(0.0));
+                prop_assert_eq!(closed, row >= after);
+                prop_assert_eq!(pause.pause.admits(now), !closed);
+                prop_assert_eq!(pause.pause.failures(), row);
+            }
+        }
+
+        #[test]
+        fn a_run_of_rejections_earns_one_refresh_before_the_gate_closes_and_one_a_rung_after_it(
+            rejections in 1..20_usize,
+            minted: bool,
+        ) {
+            let mut pause = AuthPause::default();
+            let (mut refreshes, mut rungs) = (0, 0);
+            for n in 0..rejections {
+                pause.reject(at(1000 * n as u64));
+                while pause.may_refresh(minted) {
+                    pause.spend_refresh();
+                    refreshes += 1;
+                }
+                rungs += u32::from(pause.settle(&rules(), at(1000 * n as u64), &mut Loaded(0.0)));
+            }
+            prop_assert!(refreshes <= rungs + u32::from(!minted), "{refreshes} refreshes and {rungs} rungs");
+        }
     }
 }

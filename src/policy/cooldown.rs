@@ -91,9 +91,12 @@ impl Cooldown {
         self.until
     }
 
-    /// Of two pauses for the same endpoint, the one that waits longer.
+    /// Of two pauses for the same endpoint, the one that waits longer; of two that do not wait, the one that remembers
+    /// the later incident.
     pub fn is_harsher_than(&self, other: &Self) -> bool {
-        let key = |pause: &Self| (pause.until.map(|until| until.at), pause.open_rung(), pause.failures);
+        let at = |deadline: Option<Deadline>| deadline.map(|deadline| deadline.at);
+        let key =
+            |pause: &Self| (at(pause.until), pause.open_rung(), pause.failures, at(pause.relapse_until), pause.rung);
         key(self) > key(other)
     }
 
@@ -144,6 +147,8 @@ impl CooldownRecord {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn minutes(n: u64) -> Duration {
@@ -183,10 +188,73 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_incident_is_harsher_than_none_because_a_relapse_continues_it() {
+        let mut closed = Cooldown::default();
+        closed.climb(Moment::default());
+        closed.close(&ladder(), minutes(20), Moment::default());
+        assert!(closed.is_harsher_than(&Cooldown::default()) && !Cooldown::default().is_harsher_than(&closed));
+        let mut open = Cooldown::default();
+        open.climb(Moment::default());
+        assert!(open.is_harsher_than(&closed) && !closed.is_harsher_than(&open));
+    }
+
+    #[test]
     fn a_wait_is_never_shortened_by_another() {
         let mut pause = Cooldown::default();
         pause.wait(Deadline::after(Moment::default(), minutes(20)));
         pause.wait(Deadline::after(Moment::default(), minutes(5)));
         assert_eq!(pause.until().unwrap().length, minutes(20));
+    }
+
+    /// One thing that can happen to a pause.
+    #[derive(Debug, Clone, Copy)]
+    enum Turn {
+        Fail(u64),
+        Succeed,
+        Lift,
+        Restart,
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_a_rung_is_taken_by_a_failure_only_and_a_wait_ends_by_itself_a_success_or_a_lift(
+            turns in prop::collection::vec((0..100_u64, prop_oneof![
+                3 => (0..50_u64).prop_map(Turn::Fail),
+                1 => Just(Turn::Succeed),
+                1 => Just(Turn::Lift),
+                1 => Just(Turn::Restart),
+            ]), 1..60),
+        ) {
+            let (mut pause, mut at) = (Cooldown::default(), Moment::default());
+            for (pass, turn) in turns {
+                at = at + minutes(pass);
+                let before = pause;
+                match turn {
+                    Turn::Fail(wait) => {
+                        let rung = pause.climb(at);
+                        prop_assert!(rung == 0 || before.rung == Some(rung - 1), "rungs are taken one by one");
+                        prop_assert!(before.open_rung().is_none_or(|open| rung == open + 1), "and never again");
+                        pause.wait(Deadline::after(at, minutes(wait)));
+                        let until = pause.until().map(|until| until.at);
+                        prop_assert!(until >= Some(at + minutes(wait)) && until >= before.until().map(|until| until.at));
+                    }
+                    Turn::Succeed => {
+                        pause.close(&ladder(), minutes(20), at);
+                        prop_assert!(!pause.is_open() && pause.admits(at) && pause.failures() == 0);
+                    }
+                    Turn::Lift => {
+                        pause.lift();
+                        prop_assert!(pause.admits(at) && pause.open_rung() == before.open_rung());
+                    }
+                    Turn::Restart => {
+                        let now = Now { moment: at, stamp: super::super::time::Stamp::UNIX_EPOCH };
+                        let stored = serde_json::to_string(&pause.save(now, &"boot".to_owned())).unwrap();
+                        let record: CooldownRecord = serde_json::from_str(&stored).unwrap();
+                        pause = record.restore(now, &"boot".to_owned());
+                        prop_assert_eq!(pause, before);
+                    }
+                }
+            }
+        }
     }
 }

@@ -144,6 +144,8 @@ impl Pace {
 
     /// A success: a tenth of the excess goes, and what is below a hundredth of the interval goes with it.
     pub fn recover(&mut self, configured: Duration) {
+        // Of what is in force: a longer interval may have been configured when the excess came about.
+        self.excess = self.excess.min(configured * 3);
         self.excess -= self.excess / 10;
         if self.excess < configured / 100 {
             self.excess = Duration::ZERO;
@@ -158,6 +160,8 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::time::Loaded;
     use super::*;
 
@@ -261,5 +265,51 @@ mod tests {
         assert_eq!(pace, Pace::default());
     }
 
+    #[test]
+    fn a_success_takes_a_tenth_of_what_is_in_force_after_the_interval_was_shortened() {
+        let mut pace = Pace::default();
+        pace.slow_down(minutes(45));
+        assert_eq!(pace.interval(minutes(6)), minutes(24));
+        pace.recover(minutes(6));
+        assert_eq!(pace.interval(minutes(6)), Duration::from_secs(22 * 60 + 12));
+    }
+
     use super::super::time::Stamp;
+
+    proptest! {
+        #[test]
+        fn every_demand_is_served_in_full_up_to_the_cap_and_jitter_only_lengthens(
+            refusals in prop::collection::vec((0..2000_u64, prop::option::of(0..3000_u64)), 1..12),
+            dice in 0.0..1.0,
+        ) {
+            let rules = GateRules { jitter: 0.1, ..rules() };
+            let (mut gate, mut now, mut until, mut longest) = (Gate::default(), at(0), at(0), at(0));
+            for (pass, demand) in refusals {
+                now = now + minutes(pass);
+                gate.refuse(demand.map(minutes), &rules, now, &mut Loaded(dice));
+                let asked = minutes(demand.unwrap_or(0)).min(rules.max_retry_after);
+                let rung = rules.ladder.cooldown(gate.pause.open_rung().unwrap());
+                let stood = std::mem::replace(&mut until, gate.pause.until().unwrap().at);
+                prop_assert!(until >= now + asked.max(rung) && until >= stood, "shorter than what was asked");
+                longest = longest.max(now + asked.max(rung).mul_f64(1.1) + Duration::from_millis(1));
+                prop_assert!(until <= longest, "longer than the longest draw");
+            }
+        }
+
+        #[test]
+        fn the_pace_stays_between_the_configured_interval_and_four_times_it(
+            turns in prop::collection::vec((any::<bool>(), 1..100_000_u64), 1..60),
+        ) {
+            let mut pace = Pace::default();
+            for (refused, seconds) in turns {
+                let configured = Duration::from_secs(seconds);
+                let before = pace.interval(configured);
+                if refused { pace.slow_down(configured) } else { pace.recover(configured) }
+                let after = pace.interval(configured);
+                prop_assert!(after >= configured && after <= configured * 4);
+                let (least, most) = if refused { (before, configured * 4) } else { (configured, before) };
+                prop_assert!(least <= after && after <= most, "{:?} after {:?}", after, before);
+            }
+        }
+    }
 }

@@ -33,6 +33,8 @@ impl Ladder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn minutes(n: u64) -> Duration {
@@ -45,5 +47,27 @@ mod tests {
         let waits: Vec<u64> = (0..9).map(|rung| ladder.cooldown(rung).as_secs() / 60).collect();
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 360, 360]);
         assert_eq!(ladder.cooldown(u32::MAX), minutes(360));
+    }
+
+    proptest! {
+        #[test]
+        fn every_ladder_climbs_as_it_is_written_then_doubles_and_never_passes_its_cap(
+            mut cooldowns in prop::collection::vec(1..100_000_u64, 1..6),
+            above in 0..1_000_000_u64,
+            rung in any::<u32>(),
+        ) {
+            cooldowns.sort_unstable();
+            let last = Duration::from_secs(cooldowns[cooldowns.len() - 1]);
+            let max = last + Duration::from_secs(above);
+            let rungs = cooldowns.len();
+            let ladder = Ladder::new(cooldowns.iter().map(|s| Duration::from_secs(*s)).collect(), max);
+            for (n, seconds) in cooldowns.into_iter().enumerate() {
+                prop_assert_eq!(ladder.cooldown(n as u32).as_secs(), seconds);
+            }
+            for n in rungs as u32..rungs as u32 + 50 {
+                prop_assert_eq!(ladder.cooldown(n), (ladder.cooldown(n - 1) * 2).min(max));
+            }
+            prop_assert!(ladder.cooldown(rung) <= max && ladder.cooldown(rung) <= ladder.cooldown(rung.saturating_add(1)));
+        }
     }
 }

@@ -37,6 +37,8 @@ fn fraction(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const DATE: &str = "Sun, 22 Nov 2026 12:00:00 GMT";
@@ -77,5 +79,27 @@ mod tests {
         let wait = parse(Some("Sun, 22 Nov 2026 12:16:30 GMT"), None, received);
         assert_eq!(wait, Some(Duration::from_secs(390)));
         assert_eq!(parse(Some("Sun, 22 Nov 2026 12:16:30 GMT"), Some("never"), received), wait);
+    }
+
+    proptest! {
+        #[test]
+        fn whole_seconds_are_taken_at_their_word_and_a_date_against_the_servers_own_whatever_the_clock_here_shows(
+            seconds in 1..4_000_000_000_u64,
+            server in 0..10_000_000_000_u64,
+            here in 0..10_000_000_000_i64,
+            space in " {0,3}",
+        ) {
+            let received = Stamp::from_second(here).unwrap();
+            let wait = Some(Duration::from_secs(seconds));
+            prop_assert_eq!(parse(Some(&format!("{space}{seconds}{space}")), None, received), wait);
+            let date = |at| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(at));
+            prop_assert_eq!(parse(Some(&date(server + seconds)), Some(&date(server)), received), wait);
+            prop_assert_eq!(parse(Some(&date(server)), Some(&date(server + seconds)), received), None, "it has passed");
+        }
+
+        #[test]
+        fn no_header_makes_it_panic_or_advise_to_wait_for_nothing(header in "\\PC{0,40}|[-0-9.eE]{0,30}", date in "\\PC{0,40}") {
+            prop_assert_ne!(parse(Some(&header), Some(&date), Stamp::MAX), Some(Duration::ZERO));
+        }
     }
 }

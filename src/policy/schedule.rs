@@ -62,6 +62,8 @@ impl<K: Ord + Clone> Default for Schedule<K> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn s(n: u64) -> Duration {
@@ -99,5 +101,29 @@ mod tests {
         schedule.set(&1, Some(at(10)), s(5));
         assert_eq!(schedule.take_due(at(10) - Duration::from_millis(1)), Vec::<i32>::new());
         assert_eq!(schedule.next_wake(), Some(at(15)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_is_served_once_not_before_its_time_and_not_after_its_slack(
+            entries in prop::collection::vec((0..10_u8, 0..1000_u64, 0..300_u64), 1..30),
+        ) {
+            let mut schedule = Schedule::new();
+            let mut wanted = BTreeMap::new();
+            for (key, due, slack) in entries {
+                schedule.set(&key, Some(at(due)), s(slack));
+                wanted.insert(key, (at(due), at(due) + s(slack)));
+            }
+            while let Some(wake) = schedule.next_wake() {
+                let served = schedule.take_due(wake);
+                prop_assert!(!served.is_empty(), "a wake-up for nothing");
+                for key in served {
+                    let (due, limit) = wanted.remove(&key).expect("served once");
+                    prop_assert!(due <= wake && wake <= limit, "{key}: due {due:?}, served {wake:?}, limit {limit:?}");
+                }
+                prop_assert!(wanted.values().all(|(due, _)| *due > wake), "what is due rides along");
+            }
+            prop_assert!(wanted.is_empty(), "never served: {wanted:?}");
+        }
     }
 }

@@ -165,6 +165,8 @@ impl SavedDeadline {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn minutes(n: u64) -> Duration {
@@ -202,5 +204,40 @@ mod tests {
     #[test]
     fn fractions_of_a_millisecond_are_waited_in_full() {
         assert_eq!(Moment::default() + Duration::from_nanos(1), Moment::from_millis(1));
+    }
+
+    proptest! {
+        #[test]
+        fn a_stored_wait_is_never_lengthened_and_on_the_same_boot_never_touched(
+            drawn_at in 0..10_000_000_000_u64,
+            length in 0..10_000_000_000_u64,
+            wall in -10_000_000_000..10_000_000_000_i64,
+            later in 0..20_000_000_000_u64,
+            step in -20_000_000..20_000_000_i64,
+        ) {
+            let drawn = Deadline::after(Moment::from_millis(drawn_at), Duration::from_millis(length));
+            let saved = drawn.save(now(drawn_at, wall), &"a".to_owned());
+            let saved: SavedDeadline = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
+            let restart = now(drawn_at + later, wall + later.cast_signed() / 1000 + step);
+            prop_assert_eq!(saved.restore(restart, &"a".to_owned()), drawn, "whatever the wall clock did");
+
+            let reboot = now(7, wall + later.cast_signed() / 1000 + step);
+            let restored = saved.restore(reboot, &"b".to_owned());
+            prop_assert_eq!(restored.length, drawn.length);
+            prop_assert!(restored.at >= reboot.moment && restored.at <= reboot.moment + drawn.length);
+            if step == 0 {
+                let left = Duration::from_millis(length.saturating_sub(later));
+                prop_assert!(restored.at.since(reboot.moment).abs_diff(left) <= Duration::from_secs(1), "what was left");
+            }
+        }
+
+        #[test]
+        fn no_wait_is_ever_cut_short(millis in any::<u64>(), nanos in any::<u64>(), jitter in -1.0..3.0, dice in 0.0..1.0) {
+            let (from, wait) = (Moment::from_millis(millis), Duration::from_nanos(nanos));
+            prop_assert!(from + wait >= from);
+            prop_assert!((from + wait).since(from) >= wait || from + wait == Moment::from_millis(u64::MAX));
+            let lengthened = jittered(wait, jitter, &mut Loaded(dice));
+            prop_assert!(lengthened >= wait && lengthened <= wait * 2);
+        }
     }
 }

@@ -213,6 +213,8 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const EXPIRED: &str = r#"{"type":"error","error":{"type":"authentication_error","message":"OAuth token has expired. Please obtain a new token or refresh your existing token."},"request_id":"req_0000000000000000"}"#;
@@ -413,6 +415,27 @@ mod tests {
                 assert_eq!(asked(403, &body[..end]), "challenge", "{end}");
                 assert_eq!(refused(401, &body[..end]), "challenge", "{end}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_and_no_unknown_code_kill_a_login(
+            status in 300..600_u16,
+            code in "[a-z_]{1,30}",
+            words in "(invalid_grant|refresh_token_reused|revoked|\\PC){0,9}",
+        ) {
+            prop_assume!(!code.starts_with("refresh_token_") && !["invalid_grant", "not_found_error"].contains(&code.as_str()));
+            let body = serde_json::json!({"error": {"type": code, "message": words}, "error_description": words});
+            let refusal = refresh(&reply(status, &[], &body.to_string()), Stamp::UNIX_EPOCH);
+            prop_assert!(!matches!(refusal, Refusal::Terminal(_)), "{:?}", refusal);
+        }
+
+        #[test]
+        fn a_rate_limit_is_a_429_and_nothing_else_is(status in 300..600_u16, body in "\\PC{0,40}|\\{\"error\":\"[a-z_]{1,20}\"\\}") {
+            let reply = reply(status, &[("retry-after", "60")], &body);
+            let is_limit = matches!(usage(&reply, Stamp::UNIX_EPOCH), UsageOutcome::Limited { .. });
+            prop_assert_eq!(is_limit, status == 429);
         }
     }
 }

@@ -114,6 +114,7 @@ impl<'de> Visitor<'de> for Collect<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -196,5 +197,29 @@ mod tests {
         }
         let odd = granted(r#"{"refresh_token": "sk-ant-ort01-FAKE", "expires_in": 1e999}"#).unwrap();
         assert!(odd.access.is_none() && odd.refresh.is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn wherever_an_answer_ends_a_token_is_taken_whole_or_not_at_all(
+            access in "\\PC{1,30}",
+            refresh in "\\PC{1,30}",
+            lease in 1..100_000_u64,
+            refresh_first: bool,
+            cut in 0..200_usize,
+        ) {
+            let tokens = if refresh_first {
+                json!({"refresh_token": refresh, "access_token": access, "expires_in": lease})
+            } else {
+                json!({"access_token": access, "expires_in": lease, "refresh_token": refresh})
+            };
+            let text = tokens.to_string();
+            prop_assert_eq!(granted(text.clone()).unwrap().lease, Duration::from_secs(lease));
+            let (mut members, whole) = arrived(&text.as_bytes()[..cut.min(text.len())]);
+            prop_assert_eq!(whole, cut >= text.len());
+            for (name, sent) in [("access_token", access), ("refresh_token", refresh)] {
+                prop_assert!(token(&mut members, name).is_none_or(|token| token == sent), "{} was cut short", name);
+            }
+        }
     }
 }

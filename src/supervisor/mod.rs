@@ -18,8 +18,8 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use self::handle::{Ask, Handle, Snapshot, Traffic};
-pub use self::roster::login_command;
 use self::roster::{Held, network};
+pub use self::roster::{login_command, rules};
 use crate::clock::{self, Chance, Clock, Timer};
 use crate::config::{Config, Loaded};
 use crate::credential::owner::Report;

@@ -169,13 +169,19 @@ impl Supervisor {
             return;
         }
         service::reloading();
-        self.refused = self.apply_file().err();
-        if let Some(complaint) = &self.refused {
-            tracing::warn!(
+        let refused = self.apply_file().err();
+        let before = std::mem::replace(&mut self.refused, refused);
+        match &self.refused {
+            // The watch and a reload signal bring the same edit: one warning is enough.
+            Some(complaint) if before.as_ref() == Some(complaint) => {
+                tracing::info!(event = "reload-refused", "the config is still refused: {complaint}");
+            }
+            Some(complaint) => tracing::warn!(
                 event = "reload-refused",
                 reason = complaint.lines().next(),
                 "the new config is refused and the old one stays in force: {complaint}"
-            );
+            ),
+            None => {}
         }
         // Who waits for the reload finds its outcome in the status line.
         self.publish(self.clock.now());
@@ -221,53 +227,57 @@ impl Supervisor {
         tracing::debug!("the config is unchanged");
     }
 
-    /// Who is asked, in the config's order. Where the vendor's client leaves nothing here, the API alone could answer.
-    fn sources(&self, account: &config::Account) -> Sources {
-        let has_local = LocalFiles::of(account.provider, &account.credentials, &self.paths.home).is_some();
-        match account.sources[..] {
-            [SourceKind::Local] => Sources::Local,
-            [SourceKind::Local, _] if has_local => Sources::LocalFirst,
-            [_, SourceKind::Local] if has_local => Sources::ApiFirst,
-            _ => Sources::Api,
-        }
-    }
-
     fn rules(&self, account: &config::Account) -> Rules {
-        let config = &self.config;
-        let provider = provider::of(account.provider);
-        let jitter = config.poll.jitter;
-        let loopback = is_loopback(&account.endpoints.usage_url);
-        Rules {
-            name: account.name.clone(),
-            provider: account.provider,
-            credentials: account.credentials.to_string(),
-            origin: origin(&account.endpoints.usage_url).to_owned(),
-            interval: account.interval,
-            floor: if loopback { Duration::ZERO } else { provider.floor() },
+        rules(account, &self.config, &self.paths, self.read_only)
+    }
+}
+
+/// Who is asked, in the config's order. Where the vendor's client leaves nothing here, the API alone could answer.
+fn sources(account: &config::Account, paths: &Paths) -> Sources {
+    let has_local = LocalFiles::of(account.provider, &account.credentials, &paths.home).is_some();
+    match account.sources[..] {
+        [SourceKind::Local] => Sources::Local,
+        [SourceKind::Local, _] if has_local => Sources::LocalFirst,
+        [_, SourceKind::Local] if has_local => Sources::ApiFirst,
+        _ => Sources::Api,
+    }
+}
+
+/// What a config says for one of its accounts. With `read_only` nothing but quotad's own directories is written.
+pub fn rules(account: &config::Account, config: &Config, paths: &Paths, read_only: bool) -> Rules {
+    let provider = provider::of(account.provider);
+    let jitter = config.poll.jitter;
+    let loopback = is_loopback(&account.endpoints.usage_url);
+    Rules {
+        name: account.name.clone(),
+        provider: account.provider,
+        credentials: account.credentials.to_string(),
+        origin: origin(&account.endpoints.usage_url).to_owned(),
+        interval: account.interval,
+        floor: if loopback { Duration::ZERO } else { provider.floor() },
+        jitter,
+        retries: config.poll.retries,
+        retry_base: config.poll.retry_base,
+        retry_max: config.poll.retry_max,
+        overloaded_fallback: config.poll.overloaded_fallback,
+        sources: sources(account, paths),
+        usage_scope: provider.usage_scope(),
+        login_command: login_command(provider.login_command(), account, paths),
+        gates: GateRules {
+            ladder: config.rate_limit_pause.ladder.clone(),
+            max_retry_after: config.rate_limit_pause.max_retry_after,
             jitter,
-            retries: config.poll.retries,
-            retry_base: config.poll.retry_base,
-            retry_max: config.poll.retry_max,
-            overloaded_fallback: config.poll.overloaded_fallback,
-            sources: self.sources(account),
-            usage_scope: provider.usage_scope(),
-            login_command: login_command(provider.login_command(), account, &self.paths),
-            gates: GateRules {
-                ladder: config.rate_limit_pause.ladder.clone(),
-                max_retry_after: config.rate_limit_pause.max_retry_after,
-                jitter,
-            },
-            auth: AuthRules { after: config.auth_pause.after, ladder: config.auth_pause.ladder.clone(), jitter },
-            refresh: RefreshRules {
-                mode: if self.read_only { RefreshMode::Never } else { account.refresh },
-                owner: account.owner,
-                read_only: self.read_only || matches!(config.accounts, Accounts::Discovered),
-                retries: config.refresh.retries,
-                retry_base: config.refresh.retry_base,
-                before_expiry: config.refresh.before_expiry,
-                idle_grace: config.refresh.idle_grace,
-            },
-        }
+        },
+        auth: AuthRules { after: config.auth_pause.after, ladder: config.auth_pause.ladder.clone(), jitter },
+        refresh: RefreshRules {
+            mode: if read_only { RefreshMode::Never } else { account.refresh },
+            owner: account.owner,
+            read_only: read_only || matches!(config.accounts, Accounts::Discovered),
+            retries: config.refresh.retries,
+            retry_base: config.refresh.retry_base,
+            before_expiry: config.refresh.before_expiry,
+            idle_grace: config.refresh.idle_grace,
+        },
     }
 }
 

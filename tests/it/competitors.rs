@@ -149,7 +149,7 @@ fn four_processes_on_one_file_replay_nothing_and_lose_nothing() {
             let socket = house.path(&format!("run/{name}.sock"));
             let arguments = ["run", "--config", config.to_str().unwrap(), "--state-dir", state.to_str().unwrap()];
             let mut command = house.quotad(&arguments);
-            command.arg("--socket").arg(socket).stderr(Stdio::null()).spawn().unwrap()
+            command.arg("--socket").arg(socket).stderr(house.log_file()).spawn().unwrap()
         })
         .collect();
 

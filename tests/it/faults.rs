@@ -184,8 +184,8 @@ fn a_directory_that_may_not_be_written_is_found_out_and_nothing_is_sent() {
     let dir = way.house.credentials("own").parent().unwrap().to_owned();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o500)).unwrap();
     let config = way.house.path("config.toml");
-    let mut daemon =
-        way.house.quotad(&["run", "--config", config.to_str().unwrap()]).uid(65534).gid(65534).spawn().unwrap();
+    let mut run = way.house.quotad(&["run", "--config", config.to_str().unwrap()]);
+    let mut daemon = run.uid(65534).gid(65534).stderr(way.house.log_file()).spawn().unwrap();
     let said = || {
         let output = way.house.quotad(&["status", "--json"]).uid(65534).gid(65534).output().unwrap();
         String::from_utf8(output.stdout).unwrap()

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod competitors;
+mod corpus;
 mod daemon;
 mod docs;
 mod doctor;
@@ -12,8 +13,10 @@ mod faults;
 mod hostile;
 mod keys;
 mod kill;
+mod no_errors;
 mod secrets;
 mod sources;
 mod storm;
+mod storms;
 mod support;
 mod systemd;

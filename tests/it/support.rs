@@ -4,11 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quotad::clock::Clock;
 use quotad::demo::vendor::{Tokens, Vendor, credential_file_json};
 use serde_json::Value;
+
+use crate::no_errors;
 
 /// Cooldowns of 1, 2 and 4 seconds, no jitter, polls twice a second: the rules at a pace a test can watch.
 pub(crate) const QUICK: &str = r#"
@@ -36,11 +39,14 @@ pub(crate) fn is_long() -> bool {
 pub(crate) struct House {
     dir: tempfile::TempDir,
     pub(crate) vendor: Vendor,
+    expects_error: AtomicBool,
 }
 
 impl House {
     pub(crate) fn new() -> Self {
-        let house = Self { dir: tempfile::tempdir().unwrap(), vendor: Vendor::start(Clock::real()).unwrap() };
+        no_errors::watch();
+        let (dir, vendor) = (tempfile::tempdir().unwrap(), Vendor::start(Clock::real()).unwrap());
+        let house = Self { dir, vendor, expects_error: AtomicBool::new(false) };
         for dir in ["home", "run", "state"] {
             fs::create_dir(house.path(dir)).unwrap();
             fs::set_permissions(house.path(dir), fs::Permissions::from_mode(0o700)).unwrap();
@@ -122,11 +128,10 @@ impl House {
     /// The same with this log filter.
     pub(crate) fn start_logging(&self, filter: &str) -> Daemon<'_> {
         let config = self.path("config.toml");
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let child = self
             .quotad(&["run", "--config", config.to_str().unwrap()])
             .env("QUOTAD_LOG", filter)
-            .stderr(log)
+            .stderr(self.log_file())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -135,9 +140,36 @@ impl House {
         daemon
     }
 
-    /// Everything the daemons of this house have logged.
+    /// Where the daemons of this house log.
+    pub(crate) fn log_file(&self) -> fs::File {
+        fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap()
+    }
+
+    /// Everything they have logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// This test is about something that is broken: an ERROR in the log is what it wants.
+    pub(crate) fn expects_error(&self) {
+        self.expects_error.store(true, Ordering::Relaxed);
+    }
+}
+
+/// No passing test leaves an ERROR in the log of its daemons, nor announces one that does not come.
+impl Drop for House {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let log = self.log();
+        let is_error = |line: &&str| line.split_whitespace().nth(1) == Some("ERROR");
+        let (error, expected) = (log.lines().find(is_error), self.expects_error.load(Ordering::Relaxed));
+        assert!(
+            error.is_some() == expected,
+            "an error in the log was {}expected: {error:?}",
+            if expected { "" } else { "not " }
+        );
     }
 }
 
@@ -221,4 +253,32 @@ pub(crate) fn assert_at(got: &[f64], expected: &[f64], late: f64) {
 
 pub(crate) fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn an_error_in_this_process_ends_the_run() {
+    no_errors::assert_ends(concat!(module_path!(), "::victim"));
+}
+
+/// Not a test by itself: the process that is ended.
+#[test]
+fn victim() {
+    if no_errors::is_victim() {
+        let _house = House::new();
+        no_errors::err_unseen();
+    }
+}
+
+#[test]
+#[should_panic(expected = "was not expected: Some(\"2026-11-22T12:00:00Z ERROR event=\\\"stopped\\\"\")")]
+fn an_error_in_the_log_of_a_daemon_fails_the_test() {
+    let house = House::new();
+    fs::write(house.path("log"), "2026-11-22T12:00:00Z  INFO ERROR\n2026-11-22T12:00:00Z ERROR event=\"stopped\"\n")
+        .unwrap();
+}
+
+#[test]
+#[should_panic(expected = "an error in the log was expected: None")]
+fn an_error_that_was_announced_must_come() {
+    House::new().expects_error();
 }

@@ -109,6 +109,11 @@ impl Plan {
         *self = Self::default();
     }
 
+    /// What the next request will meet.
+    pub(super) fn peek(&self) -> &Answer {
+        self.queue.front().unwrap_or(&self.standing)
+    }
+
     pub(super) fn take(&mut self) -> Answer {
         self.queue.pop_front().unwrap_or_else(|| self.standing.clone())
     }
@@ -155,6 +160,19 @@ impl Delivery {
 }
 
 impl Answer {
+    /// Whether a request that meets it is processed, so that a refresh token changes hands.
+    pub(super) fn is_processed(&self) -> bool {
+        !matches!(
+            self,
+            Self::Status { .. }
+                | Self::RateLimited(_)
+                | Self::Html(_)
+                | Self::Redirect(_)
+                | Self::DropBefore
+                | Self::Hang
+        )
+    }
+
     /// Carries the script out; `process` does what the endpoint is for and gives the normal answer.
     pub(super) fn deliver(self, now: Stamp, process: impl FnOnce() -> Reply) -> Delivery {
         match self {
@@ -311,6 +329,7 @@ mod tests {
             (Answer::Edited(|body| body["limits"] = Value::Null), true, Some(200)),
         ] {
             let name = format!("{answer:?}");
+            assert_eq!(answer.is_processed(), processed, "{name}");
             let (delivery, was_processed) = delivered(answer);
             assert_eq!((was_processed, delivery.status()), (processed, status), "{name}");
         }

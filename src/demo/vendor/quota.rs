@@ -120,6 +120,11 @@ pub(super) struct Spent {
 }
 
 impl Spent {
+    /// Whether one more request would be within the budget.
+    pub(super) fn would_allow(mut self, budget: &Budget, now: Stamp) -> bool {
+        self.allows(budget, now)
+    }
+
     /// Whether one more request is within the budget; counts it.
     pub(super) fn allows(&mut self, budget: &Budget, now: Stamp) -> bool {
         if now >= self.window_ends {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::CLIENT_ID;
-use super::answer::{Delivery, Plan, RetryAfter, error, json, rate_limited};
+use super::answer::{Answer, Delivery, Plan, RetryAfter, error, json, rate_limited};
 use super::http::Request;
 use super::quota::{Budget, Quota, Spent};
 use super::shelf::{PLANS, Shelf};
@@ -160,6 +160,23 @@ impl World {
         self.current(held).is_none_or(|tokens| tokens.refresh != held)
     }
 
+    /// Whether a usage request with this access token would be answered with numbers now. Leaves no trace: for an
+    /// oracle, which asks only then.
+    pub fn would_answer(&self, access: &str, now: Stamp) -> bool {
+        let known = self.accesses.iter().find(|known| known.text == access && !known.withdrawn);
+        let lives = known.filter(|known| self.families[known.family].alive && now < known.expires_at);
+        let within = |known: &Access| self.budget.is_none_or(|budget| known.spent.would_allow(&budget, now));
+        matches!(self.usage.peek(), Answer::Normal) && lives.is_some_and(within)
+    }
+
+    /// Whether a POST of this refresh token would bring new tokens now, were its answer not lost. Leaves no trace.
+    pub fn would_grant(&self, refresh: &str, now: Stamp) -> bool {
+        let known = self.refreshes.iter().position(|known| known.text == refresh);
+        let Some(at) = known.filter(|_| self.token.peek().is_processed()) else { return false };
+        let Refresh { family, retired_at, .. } = self.refreshes[at];
+        self.families[family].alive && (retired_at.is_none() || self.is_within_grace(at, now))
+    }
+
     /// The numbers of an account that has logged in.
     pub fn quota(&mut self, account: &str) -> Option<&mut Quota> {
         self.quotas.get_mut(account)
@@ -302,7 +319,7 @@ impl World {
         if !self.families[family].alive {
             return None;
         }
-        let Some(retired_at) = retired_at else {
+        if retired_at.is_none() {
             let successor = if self.rotates {
                 self.refreshes[at].retired_at = Some(now);
                 self.issue_refresh(family)
@@ -312,19 +329,20 @@ impl World {
             let newest = self.issue_access(family, successor, now + self.families[family].lease);
             self.families[family].newest = newest.clone();
             return Some(newest);
-        };
-        let newest = &self.families[family].newest;
-        let successor = self.refreshes[at + 1..].iter().find(|next| next.family == family)?;
-        match self.reuse {
-            Reuse::Refuse => None,
-            Reuse::Grace(grace) if now <= retired_at + grace && successor.text == newest.refresh => {
-                Some(newest.clone())
-            }
-            Reuse::RevokeFamily | Reuse::Grace(_) => {
-                self.families[family].alive = false;
-                None
-            }
         }
+        if self.is_within_grace(at, now) {
+            return Some(self.families[family].newest.clone());
+        }
+        self.families[family].alive = self.reuse == Reuse::Refuse;
+        None
+    }
+
+    /// Whether the spent refresh token at this place still answers with its successor.
+    fn is_within_grace(&self, at: usize, now: Stamp) -> bool {
+        let (Reuse::Grace(grace), Some(retired_at)) = (self.reuse, self.refreshes[at].retired_at) else { return false };
+        let family = self.refreshes[at].family;
+        let successor = self.refreshes[at + 1..].iter().find(|next| next.family == family);
+        now <= retired_at + grace && successor.is_some_and(|next| next.text == self.families[family].newest.refresh)
     }
 
     fn issue_refresh(&mut self, family: usize) -> String {
@@ -371,7 +389,6 @@ fn seconds(expires_at: Stamp, now: Stamp) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::vendor::Answer;
 
     const ACCOUNT: &str = "11111111-2222-4333-8444-555555555555";
     const LEASE: Duration = Duration::from_hours(8);
@@ -494,6 +511,29 @@ mod tests {
             let next = world.cli_rotate(&tokens.refresh, at(2)).unwrap();
             assert_eq!(usage(&mut world, &next.access, at(3)).0, 200, "a new token has a budget of its own");
         }
+    }
+
+    #[test]
+    fn an_oracle_learns_what_an_answer_would_be_and_leaves_no_trace() {
+        let (mut world, tokens) = world();
+        let (access, hour) = (tokens.access.as_str(), Duration::from_hours(1));
+        let retry_after = RetryAfter::Absent;
+        world.budget = Some(Budget { requests: 1, window: hour, restarts: true, retry_after });
+        for (n, status) in [(0, 200), (1, 429), (3_600, 429), (7_200, 200), (8 * 3_600, 401)] {
+            assert_eq!(world.would_answer(access, at(n)), status == 200, "at {n} s");
+            assert_eq!(usage(&mut world, access, at(n)).0, status, "at {n} s");
+        }
+        world.budget = None;
+        assert!(world.would_answer(access, at(0)) && world.would_grant(&tokens.refresh, at(0)));
+        world.usage().always(Answer::Html(503));
+        world.token().next(Answer::RateLimited(retry_after)).always(Answer::LoseResponse);
+        assert!(!world.would_answer(access, at(0)) && !world.would_grant(&tokens.refresh, at(0)));
+        refresh(&mut world, &tokens.refresh, at(0));
+        assert!(world.would_grant(&tokens.refresh, at(0)), "exchanged, though nobody will learn of it");
+        world.revoke(access);
+        world.usage().clear();
+        assert!(!world.would_answer(access, at(0)) && !world.would_grant(&tokens.refresh, at(0)));
+        assert_eq!(world.calls().len(), 6, "questions to an oracle are no requests");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod files;
 mod local;
 mod login_end;
 mod modes;
+mod reference;
 mod rates;
 mod refreshing;
 mod storm;

@@ -171,6 +171,8 @@ impl Money {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     macro_rules! sample {
@@ -470,5 +472,27 @@ mod tests {
             }
         }
         assert!(compared > 1000, "{compared}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_block_with_a_number_is_a_window_whatever_stands_beside_it(
+            blocks in prop::collection::btree_map("[a-z]{1,8}_[a-z]{1,8}", -50.0..500.0_f64, 1..8),
+            junk in prop::collection::btree_map("[A-Z]{1,8}", prop_oneof![
+                Just(json!(null)), Just(json!([])), Just(json!({"utilizations": 1})), any::<i64>().prop_map(|n| json!(n)),
+            ], 0..6),
+            first: bool,
+        ) {
+            let mut body = Map::new();
+            let blocks = blocks.into_iter().filter(|(name, _)| !["extra_usage", "seven_day_opus"].contains(&name.as_str()));
+            let told: Vec<(String, f64)> = blocks.collect();
+            let told_json = told.iter().map(|(name, used)| (name.clone(), json!({"utilization": used})));
+            if first { body.extend(told_json.clone()) }
+            body.extend(junk);
+            if !first { body.extend(told_json) }
+            let read = windows(&Value::Object(body)).unwrap_or_default();
+            let read: Vec<(String, f64)> = read.into_iter().map(|window| (window.id, window.used_percent.unwrap())).collect();
+            prop_assert_eq!(read, told, "in the vendor's order, no more and no less");
+        }
     }
 }

@@ -12,20 +12,27 @@ use crate::service::Signals;
 /// The column in which what happened begins: after the time and the longest name.
 const COLUMN: usize = "14:05  night-shift".len();
 
-/// Arguments of `demo`: none.
+/// Arguments of `demo`.
 #[derive(Debug, Args)]
-pub(super) struct Demo {}
+pub(super) struct Demo {
+    /// Show one made-up account of every provider side by side, instead of the story.
+    #[arg(long)]
+    all: bool,
+}
 
 impl Demo {
     /// Plays the story and ends by itself.
-    #[expect(clippy::unused_self, reason = "every verb is run the same way")]
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let page = Page::here();
+        if self.all {
+            let report = runtime()?.block_on(async { Ok::<_, Failure>(demo::show_all(Some(signals()?)).await?) })?;
+            print(&status::render(&wire::Status::of(&report.snapshot, report.now), &page.at(report.now)))?;
+            return Ok(Exit::Ok);
+        }
         print(&header(&page))?;
         let mut printed = Ok(());
         let report = runtime()?.block_on(async {
-            let signals = Signals::take()
-                .map_err(|error| Failure::new(Exit::Failed, format!("could not take over the signals: {error}")))?;
+            let signals = signals()?;
             let mut tell = |line| {
                 if printed.is_ok() {
                     printed = print(&told(&line, &page));
@@ -37,6 +44,10 @@ impl Demo {
         print(&ending(&report, page))?;
         Ok(Exit::Ok)
     }
+}
+
+fn signals() -> Result<Signals, Failure> {
+    Signals::take().map_err(|error| Failure::new(Exit::Failed, format!("could not take over the signals: {error}")))
 }
 
 impl From<DemoError> for Failure {

@@ -6,6 +6,7 @@
 //! vendor's journal, or from what the story itself just did. Never reads or writes anything of the user's.
 
 mod narrator;
+mod plans;
 mod stage;
 mod story;
 pub mod vendor;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+pub use self::plans::show_all;
 use self::stage::Stage;
 use crate::model::AccountName;
 use crate::policy::time::Stamp;

@@ -43,7 +43,7 @@ struct Plan {
 
 /// A plan with its samples, which lie under `tests/data`.
 macro_rules! plan {
-    ($provider:literal, $file:literal, $login:literal, $path:literal, [$($sample:literal . $ending:literal),+]) => {
+    ($provider:literal, $file:literal, $login:expr, $path:literal, [$($sample:literal . $ending:literal),+]) => {
         Plan {
             provider: $provider,
             file: $file,
@@ -83,7 +83,7 @@ const CAST: [Plan; 14] = [
         "gemini", "oauth_creds.json", r#"{"access_token": "ya29.FAKE", "expiry_date": {MS}}"#,
         "v1internal:retrieveUserQuota", ["load_standard"."json", "standard_ok"."json"]
     ),
-    plan!("zai", "key", "FAKE-KEY-0123456789", "api/monitor/usage/quota/limit", ["z2"."json"]),
+    plan!("zai", "key", KEY, "api/monitor/usage/quota/limit", ["z2"."json"]),
     plan!("kimi", "kimi-code.json", JWT_LOGIN, "coding/v1/usages", ["k2"."json"]),
     plan!(
         "cursor", "state.vscdb", "", "aiserver.v1.DashboardService/GetCurrentPeriodUsage", ["pro"."json"]

@@ -493,7 +493,7 @@ mod tests {
         let ok = |body| reply(200, &[], body);
         let (team, none) = (sample!("team_no_plan.json"), sample!("summary_no_limits.json"));
         let next = |replies: &[Reply]| next(USAGE_URL, Some("user_01FAKE"), replies).remove(0);
-        let cookie = r#"Header { name: "cookie".into(), prefix: "WorkosCursorSessionToken=user_01FAKE%3A%3A" }"#;
+        let cookie = r#"Header { name: "cookie", prefix: "WorkosCursorSessionToken=user_01FAKE%3A%3A" }"#;
         let summary = format!("Get https://cursor.com/api/usage-summary {cookie}");
         let requests = format!("Get https://cursor.com/api/usage?user=user_01FAKE {cookie}");
 

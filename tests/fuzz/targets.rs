@@ -77,7 +77,7 @@ fn reply(status: u16, body: &[u8]) -> Reply {
 
 /// A body of every provider's usage endpoint, sent with success.
 fn usage(body: &[u8]) {
-    for id in provider::ALL.map(|provider| provider.id()) {
+    for id in provider::ALL.map(provider::Provider::id) {
         let UsageOutcome::Answered { windows, .. } = provider::of(id).read_usage(&reply(200, body), RECEIVED) else {
             continue;
         };
@@ -107,7 +107,7 @@ fn usage(body: &[u8]) {
 /// A body of every provider's token endpoint, sent with success.
 fn token(body: &[u8]) {
     const HOUR: Duration = Duration::from_hours(1);
-    for id in provider::ALL.map(|provider| provider.id()) {
+    for id in provider::ALL.map(provider::Provider::id) {
         let json = serde_json::from_slice::<Value>(body);
         let grant = match provider::of(id).read_refresh(&reply(200, body), RECEIVED) {
             Ok(grant) => grant,
@@ -140,7 +140,7 @@ fn token(body: &[u8]) {
 fn fault(body: &[u8]) {
     let json = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object);
     let said = json.as_ref().map(Said::of).unwrap_or_default();
-    for id in provider::ALL.map(|provider| provider.id()) {
+    for id in provider::ALL.map(provider::Provider::id) {
         for status in [100, 301, 400, 401, 402, 403, 404, 408, 410, 418, 429, 451, 500, 503, 529, 999] {
             let reply = reply(status, body);
             match provider::of(id).read_usage(&reply, RECEIVED) {

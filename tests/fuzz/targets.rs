@@ -148,10 +148,10 @@ fn fault(body: &[u8]) {
                 UsageOutcome::Limited { demand } => {
                     assert_eq!((status, demand), (429, Some(Duration::from_secs(7))), "{id}: no 429");
                 }
-                // A verdict about a token needs an API that wrote it: pages come from anywhere. Two speak bare text.
+                // A verdict about a token needs an API that wrote it: pages come from anywhere. Three speak bare text, or nothing.
                 UsageOutcome::Rejected { .. } => {
-                    let is_bare =
-                        ["synthetic", "custom"].contains(&id.as_str()) && !body.trim_ascii_start().starts_with(b"<");
+                    let is_bare = ["synthetic", "custom", "kimi"].contains(&id.as_str())
+                        && !body.trim_ascii_start().starts_with(b"<");
                     assert!(json.is_some() || is_bare, "{id}: {status} and no JSON, and a verdict");
                 }
                 UsageOutcome::NoPermission { .. } | UsageOutcome::Failed { .. } => {

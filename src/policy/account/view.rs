@@ -29,7 +29,7 @@ impl Account {
     /// The account as everyone sees it. While something is under way, what was settled before stands.
     pub fn view(&self, now: Now) -> AccountView {
         // Reading local files is about to change numbers, not the state.
-        let stands = self.is_settled() || self.activity == Activity::Consulting;
+        let stands = self.is_settled() || (self.activity == Activity::Consulting && !self.is_judging());
         let mut words = if stands { self.words(now) } else { self.settled.clone() };
         if let (true, Some(warning)) = (words.action == NOTHING, &self.warning) {
             words.action.clone_from(warning);

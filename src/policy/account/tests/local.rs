@@ -1,7 +1,9 @@
 //! Readings that cost no request: which are believed, what they put off, and what they never touch.
 
 use super::super::*;
-use super::world::{HOUR, MIN, S, World, access, answered, failed, limited, ms, own_grant, vendors_file};
+use super::world::{
+    HOUR, INVALID_GRANT, MIN, S, World, access, answered, failed, limited, ms, own_grant, vendors_file,
+};
 use crate::model::{Failure, LocalReading, Source, UsageOutcome, Window};
 use crate::policy::status::{AccountState, GateState};
 
@@ -271,4 +273,20 @@ fn files_that_are_written_to_all_the_time_are_read_every_fifteen_seconds_at_most
     let read = world.consults.len() - before;
     assert!((4..=5).contains(&read), "{read} times in a minute");
     assert_eq!(asked(&world), [0]);
+}
+
+#[test]
+fn while_files_are_read_a_verdict_under_way_is_not_foretold() {
+    let rules = Rules { sources: Sources::LocalFirst, interval: ms(S), floor: ms(0), ..own_grant() };
+    let mut world = World::new(rules).with_life(S).with_token(|_| INVALID_GRANT);
+    let mut seen = Vec::new();
+    for _ in 0..80 {
+        world.run(100);
+        // The same moment, seen while the files are being read.
+        let mut reading = world.account.clone();
+        reading.activity = Activity::Consulting;
+        seen.push((world.state(), reading.view(world.now()).state));
+    }
+    assert!(seen.iter().all(|(settled, consulting)| settled == consulting), "{seen:?}");
+    assert_eq!(seen.last().unwrap().0, AccountState::Dead);
 }

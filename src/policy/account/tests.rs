@@ -2,8 +2,10 @@
 
 mod files;
 mod login_end;
+mod memory;
 mod modes;
 mod rates;
 mod refreshing;
+mod shell;
 mod storm;
 mod world;

@@ -348,6 +348,7 @@ mod tests {
             (400, "{}", "unknown"),
             (409, "", "unknown"),
             (408, PAGE, "unknown"),
+            (408, r#"{"code":"refresh_token_reused"}"#, "unknown"),
             (500, SERVER, "unknown"),
             (503, MOMENT, "unknown"),
             (529, OVERLOADED, "unknown"),

@@ -5,7 +5,7 @@ use super::world::{
     DAY, HOUR, MIN, S, World, answered, failed, limited, ms, own_grant, refresh, rejected, vendors_file,
 };
 use crate::model::{Endpoint, Failure, RefreshMode, Refusal, UsageOutcome};
-use crate::policy::rotation::Step;
+use crate::policy::rotation::{Event as Came, Step};
 use crate::policy::status::AccountState;
 use crate::policy::time::Loaded;
 
@@ -312,5 +312,27 @@ fn the_modes_other_than_command_run_nothing() {
         let mut world = World::new(rules).with_life(0);
         world.run(DAY);
         assert!(world.ran.is_empty(), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_token_that_another_account_has_just_begun_to_post_is_left_to_it() {
+    let begun = Mark { fence: Some(World::new(own_grant()).now().stamp), posts: 1, ..Mark::default() };
+    let spent = Mark { spent: true, ..Mark::default() };
+    for (learned, posts) in [(None, true), (Some(begun), false), (Some(spent), false)] {
+        let mut world = World::new(own_grant()).with_life(0);
+        handle(&mut world, Input::Timer);
+        let login = world.login(1, 0);
+        handle(&mut world, found(login));
+        assert_eq!(handle(&mut world, Input::Recalled(Box::default())).last(), Some(&Action::Rotate(Step::Lock)));
+        for step in [Step::Probe, Step::ReRead] {
+            assert_eq!(handle(&mut world, Input::Stepped(Came::Done, None)), [Action::Rotate(step)]);
+        }
+        if let Some(mark) = &learned {
+            world.account.learn(refresh(1), mark.clone());
+        }
+        let next = handle(&mut world, Input::Stepped(Came::Done, None));
+        assert_eq!(matches!(next[..], [Action::Fence(..)]), posts, "{learned:?}: {next:?}");
+        assert!(posts || next == [Action::Rotate(Step::Unlock)], "{learned:?}: {next:?}");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::renewal::DAY;
 use super::{Account, Action, Event, GateName, Turn};
-use crate::policy::refresh::{self, Hold, Mark};
+use crate::policy::refresh::{self, Mark};
 use crate::policy::time::{Moment, Now};
 
 /// Runs within 24 hours.
@@ -28,10 +28,11 @@ impl Account {
     /// When the command is to be run, or its effect to be judged; `None` when neither is to be.
     pub(super) fn command_at(&self, now: Now) -> Option<Moment> {
         let login = self.login()?;
+        login.refresh?;
         if let Some(delegated) = self.delegated {
             return Some(delegated.until);
         }
-        if self.paused || self.command_hold().is_some() || self.refresh_mark().is_used_up() {
+        if self.paused || login.unsafe_because.is_some() || self.refresh_mark().is_used_up() {
             return None;
         }
         let expiry = now.moment + now.until(login.expires_at?);
@@ -40,15 +41,6 @@ impl Account {
         let pauses = [self.token.pause().until(), self.auth.pause().until()];
         let holds = pauses.into_iter().flatten().map(|until| until.at).chain(budget).chain(self.refresh_not_before);
         Some(holds.fold(expiry, Moment::max))
-    }
-
-    /// What in the file or its place keeps the command from being run.
-    pub(super) fn command_hold(&self) -> Option<Hold> {
-        let login = self.login()?;
-        match &login.unsafe_because {
-            _ if login.refresh.is_none() => Some(Hold::NoRefreshToken),
-            why => why.clone().map(Hold::Unsafe),
-        }
     }
 
     /// It is time: judge the run that was, or start one.

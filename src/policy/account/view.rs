@@ -219,11 +219,10 @@ impl Account {
                 "using the vendor's CLI brings fresh numbers".to_owned(),
             );
         }
-        let hold = match self.rules.refresh.mode {
-            RefreshMode::Command => self.command_hold(),
-            _ => self.login().and_then(|login| self.may_post(login, now).err()),
-        };
-        if let Some(hold) = hold {
+        if let Some(login) = self.login()
+            && self.rules.refresh.mode != RefreshMode::Command
+            && let Err(hold) = self.may_post(login, now)
+        {
             let reason = format!("the access token has expired and {}", hold.said());
             let action = match hold {
                 Hold::Fenced => NOTHING.to_owned(),

@@ -15,6 +15,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, ClientBuilder, Proxy, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::provider::exchange::Broken;
 use crate::provider::{Method, Reply, Request, SecretPlace, TokenEncoding, is_loopback};
 
 /// Longer answers are not read.
@@ -54,21 +55,6 @@ pub enum NetworkError {
     /// TLS.
     #[error("could not set up TLS: {0}")]
     Tls(String),
-}
-
-/// An exchange that brought no whole reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Broken {
-    /// This machine has no route or no DNS. Nothing was sent.
-    Offline,
-    /// No connection came about. Nothing was sent.
-    Connect,
-    /// The deadline passed or the connection broke after the request may have been sent. What had arrived by then.
-    Cut(Option<Reply>),
-    /// The answer is longer than 1 MiB.
-    TooLong,
-    /// The request could not even be written: a configured URL or header is unusable.
-    Unsendable,
 }
 
 /// The one client. Made of two: what leaves the machine may use a proxy, loopback never does.

@@ -28,10 +28,10 @@ const LARGEST: u64 = 1 << 20;
 const LARGEST_CONFIG: u64 = 16 << 20;
 
 /// A writer that truncates in place leaves half a file for a moment.
-const TORN: &[Duration] =
+pub const TORN: &[Duration] =
     &[Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(150), Duration::from_secs(1)];
 /// A file just being replaced is not absent.
-const MISSING: &[Duration] = &[Duration::from_secs(5)];
+pub const MISSING: &[Duration] = &[Duration::from_secs(5)];
 
 /// What one look at the file found.
 #[derive(Debug)]
@@ -100,33 +100,17 @@ impl CredentialFile {
             Err(refused) => return self.unreadable(&refused.sentence(LARGEST)),
         };
         let warning = exposed_because(&self.path, &metadata);
-        let login = match serde_json::from_slice::<Value>(raw.expose_secret()) {
-            Ok(Value::Object(mut root)) => root.remove(LOGIN),
-            Ok(_) => return Found { warning, ..self.unreadable("is JSON, but not an object; log in again") },
-            Err(_) if raw.expose_secret().trim_ascii().is_empty() => {
-                return Found { doubt: TORN, warning, ..self.unreadable("is empty; log in again") };
-            }
-            Err(_) => return Found { doubt: TORN, warning, ..self.unreadable("is not JSON; log in again") },
-        };
-        let (tokens, login) = match read_login(login.unwrap_or(Value::Null)) {
+        let (tokens, mut login) = match understand(raw.expose_secret(), key) {
             Ok(Shape::Login(tokens, login)) => (tokens, login),
             Ok(Shape::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
             Ok(Shape::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
-            Err(why) => return Found { warning, ..self.unreadable(why) },
+            Err(Damage { said, doubt }) => return Found { doubt, warning, ..self.unreadable(said) },
         };
-        let credential = Credential::Login(Login {
-            access: key.fingerprint(&tokens.access),
-            refresh: tokens.refresh.as_ref().map(|token| key.fingerprint(token)),
-            expires_at: moment(login.get("expiresAt")),
-            login_ends_at: moment(login.get("refreshTokenExpiresAt")),
-            scopes: scopes(login.get("scopes")),
-            plan: plan(text(&login, "subscriptionType"), text(&login, "rateLimitTier")),
-            identity: self.identities.iter_mut().find_map(IdentityFile::uuid),
-            modified_at: metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok()),
-            unsafe_because: self.unsafe_because(&real_path, &metadata),
-        });
+        login.identity = self.identities.iter_mut().find_map(IdentityFile::uuid);
+        login.modified_at = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+        login.unsafe_because = self.unsafe_because(&real_path, &metadata);
         let contents = Some(Contents { tokens, raw, real_path, metadata });
-        Found { credential, doubt: &[], warning, in_use: self.is_in_use(), contents }
+        Found { credential: Credential::Login(login), doubt: &[], warning, in_use: self.is_in_use(), contents }
     }
 
     /// Whether one of the vendor's clients is at work on the file right now.
@@ -196,26 +180,64 @@ fn exposed_because(path: &Path, metadata: &Metadata) -> Option<String> {
     (mode & 0o077 != 0).then(|| format!("{path} is open to other users (mode {mode:04o}); close it: chmod 600 {path}"))
 }
 
-/// What the login object came to.
-enum Shape {
-    Login(Tokens, Map<String, Value>),
+/// What the bytes of a credential file came to.
+#[derive(Debug)]
+pub enum Shape {
+    /// A login, as far as the file itself tells: whose it is, when it was written and whether it lies safely are
+    /// facts of the place.
+    Login(Tokens, Login),
+    /// The vendor emptied the tokens.
     SignedOut,
+    /// Other things, but no login.
     NoLogin,
 }
 
-fn read_login(login: Value) -> Result<Shape, &'static str> {
+/// Why bytes are no credential file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// What is wrong with it and what to do: a clause about the file.
+    pub said: &'static str,
+    /// See [`Found::doubt`].
+    pub doubt: &'static [Duration],
+}
+
+/// Reads the bytes of a credential file. Pure: the simulation reads its files with it.
+///
+/// # Errors
+/// [`Damage`].
+pub fn understand(raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
+    let damage = |said| Damage { said, doubt: &[] };
+    let torn = |said| Damage { said, doubt: TORN };
+    let login = match serde_json::from_slice::<Value>(raw) {
+        Ok(Value::Object(mut root)) => root.remove(LOGIN).unwrap_or(Value::Null),
+        Ok(_) => return Err(damage("is JSON, but not an object; log in again")),
+        Err(_) if raw.trim_ascii().is_empty() => return Err(torn("is empty; log in again")),
+        Err(_) => return Err(torn("is not JSON; log in again")),
+    };
     let mut login = match login {
         Value::Object(login) => login,
         Value::Null => return Ok(Shape::NoLogin),
-        _ => return Err("holds something else where the login should be; log in again"),
+        _ => return Err(damage("holds something else where the login should be; log in again")),
     };
-    let (access, refresh) = (token(&mut login, "accessToken")?, token(&mut login, "refreshToken"));
-    match (access, refresh) {
+    let (access, refresh) = (token(&mut login, "accessToken").map_err(damage)?, token(&mut login, "refreshToken"));
+    let tokens = match (access, refresh) {
         // A refresh token that cannot be one costs the refresh, not the polls.
-        (Some(access), refresh) => Ok(Shape::Login(Tokens { access, refresh: refresh.unwrap_or_default() }, login)),
-        (None, Ok(None)) => Ok(Shape::SignedOut),
-        (None, _) => Err("holds a refresh token but no access token; log in again"),
-    }
+        (Some(access), refresh) => Tokens { access, refresh: refresh.unwrap_or_default() },
+        (None, Ok(None)) => return Ok(Shape::SignedOut),
+        (None, _) => return Err(damage("holds a refresh token but no access token; log in again")),
+    };
+    let facts = Login {
+        access: key.fingerprint(&tokens.access),
+        refresh: tokens.refresh.as_ref().map(|token| key.fingerprint(token)),
+        expires_at: moment(login.get("expiresAt")),
+        login_ends_at: moment(login.get("refreshTokenExpiresAt")),
+        scopes: scopes(login.get("scopes")),
+        plan: plan(text(&login, "subscriptionType"), text(&login, "rateLimitTier")),
+        identity: None,
+        modified_at: None,
+        unsafe_because: None,
+    };
+    Ok(Shape::Login(tokens, facts))
 }
 
 /// Takes a token out of the login; absent, null and empty are none.

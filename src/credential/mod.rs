@@ -1,7 +1,7 @@
 //! The auth supervisor: the only module that opens credential files.
 //!
 //! Owns reading a vendor's file without believing half of one ([`mod@file`]), editing it without touching what is not
-//! ours ([`edit`]), keeping a granted successor until it lies in its place ([`successor`]), performing the steps of a
+//! ours ([`edit`]), keeping a granted successor until it lies in its place ([`holding`], [`successor`]), performing the steps of a
 //! rotation ([`owner`], `steps`), noticing that a file changed ([`watch`]), starting the vendor's CLI ([`delegate`]), the
 //! vendor's own lock protocol ([`vendor_lock`]), and telling a person how a file lies ([`inspect`]). Never decides:
 //! whether a token may be used or exchanged is `policy`'s to say. Secrets leave it as [`secret::Tokens`] or for
@@ -10,6 +10,7 @@
 pub mod delegate;
 pub mod edit;
 pub mod file;
+pub mod holding;
 pub mod inspect;
 pub mod owner;
 pub mod secret;

@@ -12,16 +12,18 @@ use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot};
 
 use super::file::{Contents, CredentialFile, Found};
-use super::secret::{FingerprintKey, Tokens};
+use super::holding::Holding;
+use super::secret::FingerprintKey;
 use super::steps::Exclusion;
-use super::successor::{Place, Successor};
+use super::successor::Successor;
 use crate::clock::Clock;
 use crate::disk::Staged;
-use crate::model::{AccountName, Credential, CredentialOwner, Endpoint, Exchange, Fingerprint, ProviderId, Refusal};
-use crate::policy::account::{Input, Look, Unplaced};
+use crate::model::{AccountName, CredentialOwner, Endpoint, Exchange, Fingerprint, ProviderId, Refusal};
+use crate::policy::account::{Input, Look};
 use crate::policy::rotation::{Event, Step};
+use crate::provider::exchange::{self, Broken};
 use crate::provider::{self, Endpoints, Reply};
-use crate::transport::{Broken, Transport};
+use crate::transport::Transport;
 
 /// What an owner needs to know of its account.
 #[derive(Debug, Clone)]
@@ -96,18 +98,8 @@ pub fn spawn(
 ) -> OwnerHandle {
     let (orders, inbox) = mpsc::unbounded_channel();
     let successors = Successor::stored_for(file.path(), &setup.state_dir);
-    let owner = Owner {
-        setup,
-        file,
-        key,
-        clock,
-        current: None,
-        posting: None,
-        exclusion: None,
-        staged: None,
-        successor: None,
-        successors,
-    };
+    let holding = Holding::new(key.clone(), successors);
+    let owner = Owner { setup, file, key, clock, holding, posting: None, exclusion: None, staged: None };
     tokio::spawn(run(owner, transport, inbox, reports));
     OwnerHandle { orders }
 }
@@ -122,7 +114,7 @@ async fn run(
         let (account, born) = (owner.setup.account.clone(), owner.setup.born);
         let input = match order {
             Order::Lend(access, reply) => {
-                let _ = reply.send(owner.lend(access));
+                let _ = reply.send(owner.holding.lend(access));
                 continue;
             }
             Order::Look => {
@@ -163,25 +155,15 @@ pub(super) struct Owner {
     pub(super) file: CredentialFile,
     pub(super) key: FingerprintKey,
     clock: Clock,
-    /// The tokens that are good now: the file's, or those of a successor that waits for its place.
-    pub(super) current: Option<Tokens>,
+    pub(super) holding: Holding,
     /// What the last read under the lock found.
     pub(super) posting: Option<Contents>,
     pub(super) exclusion: Option<Exclusion>,
     /// The new file, written beside the old one.
     pub(super) staged: Option<Staged>,
-    /// Granted, and not yet read back from the file.
-    pub(super) successor: Option<Successor>,
-    /// Found in the state directory at the start, not yet compared with the file.
-    successors: Vec<Successor>,
 }
 
 impl Owner {
-    fn lend(&self, access: Fingerprint) -> Option<SecretString> {
-        let current = self.current.as_ref()?;
-        (self.key.fingerprint(&current.access) == access).then(|| current.access.clone())
-    }
-
     fn look(&mut self) -> Look {
         let found = self.file.look(&self.key);
         self.take_stock(found)
@@ -189,34 +171,17 @@ impl Owner {
 
     /// What the file and a waiting successor say together.
     fn take_stock(&mut self, found: Found) -> Look {
-        let Found { mut credential, doubt, mut warning, in_use, contents } = found;
-        let mut unplaced = None;
-        self.current = contents.as_ref().map(|contents| contents.tokens.clone());
-        if let (Some(contents), Credential::Login(login)) = (&contents, &credential) {
-            for successor in std::mem::take(&mut self.successors) {
-                match successor.place(&contents.tokens) {
-                    Place::Vacant => self.successor = Some(successor),
-                    Place::Taken => drop(successor.remove()),
-                    Place::Foreign => {
-                        warning.get_or_insert_with(|| {
-                            "a refreshed token of an earlier login is kept in the state directory".to_owned()
-                        });
-                    }
-                }
-            }
-            if let Some(successor) = &self.successor
-                && successor.place(&contents.tokens) == Place::Vacant
-                && let Some(posted) = login.refresh
-            {
-                let tokens = successor.tokens(&contents.tokens);
-                let minted = successor.minted(&tokens, posted, &self.key, self.clock.now().stamp);
-                let login = successor.login(&tokens, login, &self.key);
-                unplaced = Some(Unplaced { posted, minted });
-                credential = Credential::Login(login);
-                self.current = Some(tokens);
-            }
+        let Found { credential, doubt, warning, in_use, contents } = found;
+        let in_file = contents.as_ref().map(|contents| &contents.tokens);
+        let stock = self.holding.take_stock(credential, in_file, self.clock.now().stamp);
+        for successor in &stock.placed {
+            // Should it stay, the next start finds it and removes it.
+            let _ = successor.remove();
         }
-        Look { credential, doubt, warning, in_use, unplaced }
+        let kept = stock
+            .keeps_stranger
+            .then(|| "a refreshed token of an earlier login is kept in the state directory".to_owned());
+        Look { credential: stock.credential, doubt, warning: warning.or(kept), in_use, unplaced: stock.unplaced }
     }
 
     async fn post(&mut self, transport: &Transport) -> (Event, Exchange) {
@@ -237,18 +202,7 @@ impl Owner {
             Ok(reply) | Err(Broken::Cut(Some(reply))) => (Some(reply.status), telling_headers(reply)),
             Err(_) => (None, Vec::new()),
         };
-        let granted = match answer {
-            Ok(reply) => provider.read_refresh(&reply, now),
-            // A refresh token that arrived whole is saved even if the rest of the answer is not.
-            Err(Broken::Cut(Some(reply))) if reply.status == 200 => provider
-                .read_refresh(&reply, now)
-                .map_err(|_| Refusal::Unknown("the answer of the token endpoint broke off")),
-            Err(Broken::Cut(_)) => Err(Refusal::Unknown("no answer from the token endpoint after sending")),
-            Err(Broken::TooLong) => Err(Refusal::Unknown("the answer of the token endpoint is longer than 1 MiB")),
-            Err(Broken::Offline) => Err(Refusal::NeverArrived("this machine has no network")),
-            Err(Broken::Connect) => Err(Refusal::NeverArrived("the token endpoint refused the connection")),
-            Err(Broken::Unsendable) => Err(Refusal::Misconfigured("the token request cannot be written")),
-        };
+        let granted = exchange::refresh(provider, answer, now);
         let meaning = granted.as_ref().map_or_else(|refusal| refusal.said(), |_| "granted").to_owned();
         let exchange = Exchange { at, endpoint: Endpoint::Token, status, meaning, headers, took };
         (self.take_grant(posted, granted, now), exchange)
@@ -262,13 +216,8 @@ impl Owner {
     ) -> Event {
         match (granted, posted, &self.posting) {
             (Ok(grant), Some(token), Some(contents)) => {
-                let posted = self.key.fingerprint(&token);
-                let successor = Successor::new(&token, grant, &self.key, now, &self.setup.state_dir);
-                let tokens = successor.tokens(&contents.tokens);
-                let minted = successor.minted(&tokens, posted, &self.key, now);
-                self.current = Some(tokens);
-                self.successor = Some(successor);
-                Event::Granted(minted)
+                let dir = &self.setup.state_dir;
+                Event::Granted(self.holding.take_grant(&token, &contents.tokens, grant, now, dir))
             }
             (Err(refusal), ..) => Event::Refused(refusal),
             (Ok(_), ..) => Event::Refused(Refusal::Unknown("nothing was posted")),

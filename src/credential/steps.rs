@@ -6,10 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use super::owner::Owner;
-use super::successor::Place;
 use super::vendor_lock::{HEARTBEAT, LockFailure, LockState, VendorLocks};
 use crate::disk::{self, Lock, Staged};
 use crate::model::{Credential, CredentialOwner};
@@ -131,16 +130,17 @@ impl Owner {
 
     /// The file under the lock: is the token to be posted still the one that was decided on?
     fn re_read(&mut self) -> Event {
-        let decided = self.current.as_ref().and_then(|tokens| tokens.refresh.clone());
         let found = self.file.look(&self.key);
         let Some(contents) = found.contents else { return Event::Changed };
-        let same = same(decided.as_ref(), contents.tokens.refresh.as_ref());
+        let same = self.holding.still_in(&contents.tokens);
         self.posting = Some(contents);
         if same { Event::Done } else { Event::Changed }
     }
 
     fn store_successor(&self) -> Event {
-        let Some(successor) = &self.successor else { return Event::Failed("there is no successor".to_owned()) };
+        let Some(successor) = self.holding.successor() else {
+            return Event::Failed("there is no successor".to_owned());
+        };
         done_or(successor.store(self.file.path()))
     }
 
@@ -148,7 +148,9 @@ impl Owner {
         if let Err(event) = self.lock_store() {
             return event;
         }
-        let Some(successor) = &self.successor else { return Event::Failed("there is no successor".to_owned()) };
+        if self.holding.successor().is_none() {
+            return Event::Failed("there is no successor".to_owned());
+        }
         let found = self.file.look(&self.key);
         let Some(contents) = found.contents else {
             let why = match found.credential {
@@ -159,21 +161,15 @@ impl Owner {
             };
             return Event::Failed(why.to_owned());
         };
-        let place = successor.place(&contents.tokens);
+        // If not: kept aside in the state directory; what is in the file is newer.
+        let may = self.holding.may_replace(&contents.tokens);
         self.posting = Some(contents);
-        match place {
-            Place::Vacant | Place::Taken => Event::Done,
-            Place::Foreign => {
-                // Kept aside in the state directory; what is in the file is newer.
-                self.successor = None;
-                Event::Changed
-            }
-        }
+        if may { Event::Done } else { Event::Changed }
     }
 
     /// Writes the new file beside the old one.
     fn stage(&mut self) -> Event {
-        let (Some(successor), Some(contents)) = (&self.successor, &self.posting) else {
+        let (Some(successor), Some(contents)) = (self.holding.successor(), &self.posting) else {
             return Event::Failed("there is nothing to write".to_owned());
         };
         let Some(dir) = contents.real_path.parent() else {
@@ -202,14 +198,14 @@ impl Owner {
 
     fn read_back(&mut self) -> Event {
         let found = self.file.look(&self.key);
-        match (&self.successor, found.contents) {
-            (Some(successor), Some(contents)) if successor.place(&contents.tokens) == Place::Taken => Event::Done,
+        match found.contents {
+            Some(contents) if self.holding.is_placed(&contents.tokens) => Event::Done,
             _ => Event::Failed("the file did not read back as written".to_owned()),
         }
     }
 
     fn settle(&mut self) -> Event {
-        match self.successor.take().map(|successor| successor.remove()) {
+        match self.holding.settle().map(|successor| successor.remove()) {
             Some(Err(error)) => Event::Failed(error.to_string()),
             Some(Ok(())) | None => Event::Done,
         }
@@ -218,11 +214,4 @@ impl Owner {
 
 fn done_or(result: Result<(), impl std::fmt::Display>) -> Event {
     result.map_or_else(|error| Event::Failed(error.to_string()), |()| Event::Done)
-}
-
-fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.expose_secret() == other.expose_secret(),
-        _ => false,
-    }
 }

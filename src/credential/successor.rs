@@ -75,11 +75,13 @@ impl Successor {
         }
     }
 
-    /// Stores it durably.
-    ///
-    /// # Errors
-    /// The disk is full or gone; the successor is then only in memory.
-    pub fn store(&self, credentials: &Path) -> Result<(), DiskError> {
+    /// The path of its stored form.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Its stored form: `credentials` is the file it belongs into.
+    pub fn to_bytes(&self, credentials: &Path) -> SecretSlice<u8> {
         let text = |token: &Option<SecretString>| token.as_ref().map(|token| token.expose_secret().to_owned());
         let stored = Stored {
             version: 1,
@@ -92,8 +94,33 @@ impl Successor {
             login_ends_at_ms: self.login_ends_at.map(Stamp::as_millisecond),
             scopes: self.scopes.clone(),
         };
-        let json: SecretSlice<u8> = serde_json::to_vec_pretty(&stored).unwrap_or_default().into();
-        disk::store_private(&self.file, json.expose_secret())
+        serde_json::to_vec_pretty(&stored).unwrap_or_default().into()
+    }
+
+    /// Reads the stored form back; `None` if it cannot be understood or belongs into another file.
+    pub fn from_bytes(bytes: &[u8], file: PathBuf, credentials: &Path) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(bytes).ok()?;
+        if stored.credentials != credentials {
+            return None;
+        }
+        Some(Self {
+            posted_salt: stored.posted_salt,
+            posted_hash: Fingerprint::from_hex(&stored.posted_hash)?,
+            access: stored.access_token.map(SecretString::from),
+            refresh: stored.refresh_token.map(SecretString::from),
+            expires_at: Stamp::from_millisecond(stored.expires_at_ms).ok()?,
+            login_ends_at: stored.login_ends_at_ms.and_then(|ms| Stamp::from_millisecond(ms).ok()),
+            scopes: stored.scopes,
+            file,
+        })
+    }
+
+    /// Stores it durably.
+    ///
+    /// # Errors
+    /// The disk is full or gone; the successor is then only in memory.
+    pub fn store(&self, credentials: &Path) -> Result<(), DiskError> {
+        disk::store_private(&self.file, self.to_bytes(credentials).expose_secret())
     }
 
     /// Every stored successor of this credential file. One that cannot be read is left where it is.
@@ -112,20 +139,7 @@ impl Successor {
 
     fn load(path: PathBuf, credentials: &Path) -> Option<Self> {
         let bytes: SecretSlice<u8> = std::fs::read(&path).ok()?.into();
-        let stored: Stored = serde_json::from_slice(bytes.expose_secret()).ok()?;
-        if stored.credentials != credentials {
-            return None;
-        }
-        Some(Self {
-            posted_salt: stored.posted_salt,
-            posted_hash: Fingerprint::from_hex(&stored.posted_hash)?,
-            access: stored.access_token.map(SecretString::from),
-            refresh: stored.refresh_token.map(SecretString::from),
-            expires_at: Stamp::from_millisecond(stored.expires_at_ms).ok()?,
-            login_ends_at: stored.login_ends_at_ms.and_then(|ms| Stamp::from_millisecond(ms).ok()),
-            scopes: stored.scopes,
-            file: path,
-        })
+        Self::from_bytes(bytes.expose_secret(), path, credentials)
     }
 
     /// Removes the stored form: the successor lies in its place.

@@ -91,9 +91,10 @@ impl Cooldown {
         self.until
     }
 
-    /// Of two pauses for the same endpoint, the one that waits longer.
+    /// Of two pauses for the same endpoint, the one that waits longer, or remembers longer.
     pub fn is_harsher_than(&self, other: &Self) -> bool {
-        let key = |pause: &Self| (pause.until.map(|until| until.at), pause.open_rung(), pause.failures);
+        let at = |deadline: Option<Deadline>| deadline.map(|deadline| deadline.at);
+        let key = |pause: &Self| (at(pause.until), pause.open_rung(), pause.failures, at(pause.relapse_until));
         key(self) > key(other)
     }
 
@@ -219,6 +220,17 @@ mod tests {
         assert_eq!(shown(&pause, 5), (GateState::Probing, 1, Some(0), None));
         pause.close(&ladder(), minutes(20), Moment::default() + minutes(6));
         assert_eq!(shown(&pause, 6), (GateState::Clear, 0, None, None));
+    }
+
+    #[test]
+    fn a_closed_incident_is_harsher_than_none_because_a_relapse_continues_it() {
+        let mut closed = Cooldown::default();
+        closed.climb(Moment::default());
+        closed.close(&ladder(), minutes(20), Moment::default());
+        assert!(closed.is_harsher_than(&Cooldown::default()) && !Cooldown::default().is_harsher_than(&closed));
+        let mut open = Cooldown::default();
+        open.climb(Moment::default());
+        assert!(open.is_harsher_than(&closed) && !closed.is_harsher_than(&open));
     }
 
     #[test]

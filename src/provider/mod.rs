@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod claude;
+pub mod exchange;
 pub mod field;
 
 use std::time::Duration;

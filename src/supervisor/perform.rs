@@ -9,10 +9,8 @@ use crate::credential::delegate::Delegate;
 use crate::credential::owner::{OwnerHandle, Report, telling_headers};
 use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageOutcome};
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
-use crate::policy::refresh::Mark;
 use crate::policy::rotation::{self, Step};
-use crate::provider;
-use crate::transport::Broken;
+use crate::provider::{self, exchange, exchange::Broken};
 
 impl Supervisor {
     /// Hands an input to an account and performs what comes of it.
@@ -44,7 +42,6 @@ impl Supervisor {
     /// Performs actions in their order. What could be answered on the spot is returned.
     fn perform(&mut self, name: &AccountName, actions: Vec<Action>) -> Vec<Input> {
         let mut answers = Vec::new();
-        let mut gates_moved = false;
         for action in actions {
             match action {
                 Action::Look => self.with_owner(name, OwnerHandle::look),
@@ -52,8 +49,9 @@ impl Supervisor {
                 Action::Ask(token) => self.ask(name, token),
                 Action::Fence(fingerprint, mark) => {
                     log_step(name, Step::OpenFence);
-                    let stored = self.state.store(&Record::Mark(fingerprint, mark.clone()));
-                    self.spread(name, fingerprint, &mark);
+                    let record = Record::Mark(fingerprint, mark);
+                    let stored = self.state.store(&record);
+                    self.spread(name, &record);
                     let event = match stored {
                         Ok(()) => rotation::Event::Done,
                         Err(error) => rotation::Event::Failed(error.to_string()),
@@ -62,15 +60,9 @@ impl Supervisor {
                 }
                 Action::Rotate(step) => answers.extend(self.rotate(name, step)),
                 Action::Run => self.delegate(name),
-                Action::Persist(record) => {
-                    gates_moved |= matches!(record, Record::Login { .. });
-                    self.persist(name, &record);
-                }
+                Action::Persist(record) => self.persist(name, &record),
                 Action::Tell(event) => self.tell(name, &event),
             }
-        }
-        if gates_moved {
-            self.share_gates(name);
         }
         answers
     }
@@ -116,15 +108,7 @@ impl Supervisor {
                 Ok(reply) | Err(Broken::Cut(Some(reply))) => (Some(reply.status), telling_headers(reply)),
                 Err(_) => (None, Vec::new()),
             };
-            let failed = |failure| UsageOutcome::Failed { failure, demand: None };
-            let outcome = match answer {
-                Ok(reply) => provider.read_usage(&reply, clock.now().stamp),
-                Err(Broken::Offline) => failed(Failure::Offline),
-                Err(Broken::Connect) => failed(Failure::Connect),
-                Err(Broken::Cut(_)) => failed(Failure::Timeout),
-                Err(Broken::TooLong) => failed(Failure::Garbage("it is longer than 1 MiB")),
-                Err(Broken::Unsendable) => failed(Failure::Garbage("the request cannot be written")),
-            };
+            let outcome = exchange::usage(provider, answer, clock.now().stamp);
             let exchange = Exchange { at, endpoint: Endpoint::Usage, status, meaning: String::new(), headers, took };
             let _ = report.send(Report { account: name, born, input: Input::Replied(outcome, exchange) });
         });
@@ -179,29 +163,16 @@ impl Supervisor {
                 }
             }
         }
-        if let Record::Mark(fingerprint, mark) = record {
-            self.spread(name, *fingerprint, mark);
-        }
+        self.spread(name, record);
     }
 
-    /// What is known of a token, every account knows: copies of one file hold the same.
-    fn spread(&mut self, name: &AccountName, fingerprint: Fingerprint, mark: &Mark) {
-        for (_, held) in self.accounts.iter_mut().filter(|(other, _)| *other != name) {
-            held.account.learn(fingerprint, mark.clone());
+    /// Lets the other accounts know what was stored, as far as it concerns them.
+    fn spread(&mut self, name: &AccountName, record: &Record) {
+        let Some(teller) = self.accounts.remove(name) else { return };
+        for other in self.accounts.values_mut() {
+            other.touched |= other.account.heed(record, &teller.account);
         }
-    }
-
-    /// Accounts of the same login share its gates: the server does not know our names.
-    fn share_gates(&mut self, name: &AccountName) {
-        let Some(held) = self.accounts.get(name) else { return };
-        let key = held.account.login_key();
-        let leader = held.account.clone();
-        for (_, other) in self.accounts.iter_mut().filter(|(other, _)| *other != name) {
-            if other.account.login_key() == key {
-                other.account.follow(&leader);
-                other.touched = true;
-            }
-        }
+        self.accounts.insert(name.clone(), teller);
     }
 
     /// Logs an event and passes a change of state on.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Account, Action, Activity, Event, Look, Purpose, Recalled, Turn};
+use super::{Account, Action, Activity, Event, LoginRecord, Look, Purpose, Recalled, Turn};
 use crate::model::Credential;
 use crate::policy::auth::AuthPause;
 use crate::policy::gate::Gate;
@@ -159,6 +159,9 @@ impl Account {
         self.hold_back();
         if !fresh {
             self.persist_login(true, turn);
+        }
+        if recalled.unnamed.as_ref().is_some_and(|unnamed| *unnamed != LoginRecord::default()) {
+            self.move_unnamed(turn);
         }
         self.decide(turn);
     }

@@ -383,11 +383,6 @@ impl Account {
         self.marks.set(fingerprint, mark.clone());
         turn.act(Action::Persist(Record::Mark(fingerprint, mark)));
     }
-
-    /// Takes note of a mark that another account of this state directory made.
-    pub fn learn(&mut self, fingerprint: Fingerprint, mark: Mark) {
-        self.marks.set(fingerprint, mark);
-    }
 }
 
 #[cfg(test)]

@@ -165,8 +165,20 @@ impl Account {
         self.held = None;
     }
 
+    /// Takes note of what another account of this state directory, `teller`, has just had stored. What is known of a
+    /// token, every account knows: copies of one file hold the same. Gates concern accounts of the same login: the
+    /// server does not know our names. Returns whether it concerned this one.
+    pub fn heed(&mut self, record: &Record, teller: &Self) -> bool {
+        match record {
+            Record::Mark(token, mark) => self.marks.set(*token, mark.clone()),
+            Record::Login { .. } if self.login_key() == teller.login_key() => self.follow(teller),
+            Record::Login { .. } | Record::File { .. } | Record::Reading(..) => return false,
+        }
+        true
+    }
+
     /// Takes over the gates of another account of the same login, which has just been told something.
-    pub fn follow(&mut self, other: &Self) {
+    pub(super) fn follow(&mut self, other: &Self) {
         self.usage = other.usage;
         self.token = other.token;
         self.pace = other.pace;
@@ -181,6 +193,15 @@ impl Account {
     pub(super) fn persist_gates(&mut self, turn: &mut Turn) {
         self.persist_login(true, turn);
         self.persist_file(turn);
+    }
+
+    /// What was stored while the login had no name goes under its name: left behind, it would bring back waits that
+    /// are long over at every start.
+    pub(super) fn move_unnamed(&mut self, turn: &mut Turn) {
+        if let Some(key) = self.unnamed_key() {
+            self.persist_login(true, turn);
+            turn.act(Action::Persist(Record::Login { key, record: Box::default(), durable: true }));
+        }
     }
 
     pub(super) fn persist_login(&mut self, durable: bool, turn: &mut Turn) {

@@ -219,6 +219,13 @@ impl Account {
                 "using the vendor's CLI brings fresh numbers".to_owned(),
             );
         }
+        if self.rules.refresh.mode == RefreshMode::Command && next.is_none() {
+            let unsafe_because = self.login().and_then(|login| login.unsafe_because.clone());
+            let hold = unsafe_because.map_or(Hold::Owner, Hold::Unsafe);
+            let reason = format!("the access token has expired and {}", hold.said());
+            let action = "using the vendor's CLI brings fresh numbers".to_owned();
+            return words(AccountState::Waiting, reason, None, action);
+        }
         if let Some(login) = self.login()
             && self.rules.refresh.mode != RefreshMode::Command
             && let Err(hold) = self.may_post(login, now)

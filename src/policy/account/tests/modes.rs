@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::model::{Credential, CredentialOwner, Login, RefreshMode};
-use crate::policy::account::{Event, Input, Rules};
+use crate::policy::account::{Event, Input, Record, Rules};
 use crate::policy::refresh::Mark;
 use crate::policy::rotation::{Event as Came, Step};
 use crate::policy::status::AccountState;
@@ -183,7 +183,8 @@ fn the_command_is_not_run_where_it_would_cost_a_login_or_cannot_help() {
     unsafe_file.file =
         Credential::Login(Login { unsafe_because: Some("a hard link".into()), ..unsafe_file.login(1, 0) });
     used_up.file = Credential::Login(used_up.login(1, 0));
-    used_up.account.learn(refresh(1), Mark { dead: Some("invalid_grant".into()), ..Mark::default() });
+    let mark = Mark { dead: Some("invalid_grant".into()), ..Mark::default() };
+    used_up.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account);
     for world in &mut hindered {
         world.run(DAY);
         assert!(world.ran.is_empty(), "{:?}", world.view().reason);

@@ -56,7 +56,8 @@ fn a_rejection_is_no_reason_to_post_inside_the_token_gate_or_while_a_cli_is_at_w
     assert!(world.posts.is_empty() && world.asks.len() > 2, "{:?}", world.posted_at());
 
     let mut world = World::new(own_grant()).with_usage(|_| rejected());
-    world.account.learn(refresh(1), Mark { spent: true, ..Mark::default() });
+    let mark = Mark { spent: true, ..Mark::default() };
+    world.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account);
     world.run(2 * HOUR);
     assert!(world.posts.is_empty() && world.asks.len() > 2, "nor with a spent token");
 }

@@ -133,10 +133,18 @@ fn what_another_account_learned_of_a_token_holds_here_too() {
     {
         let mut world = World::new(own_grant()).with_life(HOUR);
         world.run(MIN);
-        world.account.learn(refresh(1), mark);
+        let teller = World::new(vendors_file()).account;
+        assert!(world.account.heed(&Record::Mark(refresh(1), mark), &teller));
         world.run(DAY);
         assert_eq!((world.posts.len(), world.state()), (0, AccountState::Dead));
     }
+}
+
+/// What an account of this world has stored for its login.
+fn stored(world: &World) -> Record {
+    let key = world.account.login_key();
+    let record = serde_json::from_str(&world.store.logins[&key]).unwrap();
+    Record::Login { key, record, durable: true }
 }
 
 #[test]
@@ -145,23 +153,38 @@ fn an_account_of_the_same_login_waits_as_long_as_the_one_that_was_told() {
     told.run(6 * MIN);
     let mut world = World::new(vendors_file());
     world.run(5 * MIN);
-    world.account.follow(&told.account);
+    assert!(world.account.heed(&stored(&told), &told.account));
     world.run(2 * HOUR);
     assert_eq!(world.asks.len(), 1, "its gate is the other's");
     assert_eq!(world.account.interval(), told.account.interval(), "and so is its pace");
 
-    for (earlier, next) in [(true, 13 * MIN), (false, 10 * MIN)] {
-        let mut other = World::new(vendors_file());
-        other.run(if earlier { 0 } else { 3 * MIN });
-        let mut world = World::new(vendors_file());
-        world.at = 3 * MIN * u64::from(earlier);
-        world.run(0);
-        let (first, second) = if earlier { (&mut world, &mut other) } else { (&mut other, &mut world) };
-        second.account.follow(&first.account);
-        second.run(30 * MIN);
-        let polled = second.asked_at().into_iter().find(|at| *at > 3 * MIN);
-        assert!(polled.is_some_and(|at| at >= next - 5 * MIN), "the floor after the other's request: {polled:?}");
-    }
+    let mut stranger = World::new(vendors_file());
+    stranger.file = Credential::Login(Login { identity: Some("two".into()), ..stranger.login(2, DAY) });
+    stranger.run(5 * MIN);
+    assert!(!stranger.account.heed(&stored(&told), &told.account), "another login's gates are not its own");
+    stranger.run(2 * HOUR);
+    assert!(stranger.asks.len() > 10);
+}
+
+#[test]
+fn a_request_of_one_account_keeps_the_floor_for_every_other_of_its_login() {
+    let mut late = World::new(vendors_file());
+    late.at = 9 * MIN;
+    late.run(0);
+    let mut early = World::new(vendors_file());
+    early.run(9 * MIN);
+    early.account.heed(&stored(&late), &late.account);
+    early.run(10 * MIN);
+    assert_eq!(early.asked_at(), [0, 14 * MIN], "five minutes after the other's request");
+
+    let mut world = World::new(vendors_file());
+    world.at = 9 * MIN;
+    world.run(0);
+    let mut before = World::new(vendors_file());
+    before.run(0);
+    world.account.heed(&stored(&before), &before.account);
+    let answer = world.command(Command::Poll);
+    assert_eq!(answer.at.unwrap().duration_since(world.now().stamp).as_secs(), 300, "an older one changes nothing");
 }
 
 #[test]
@@ -329,7 +352,8 @@ fn a_token_that_another_account_has_just_begun_to_post_is_left_to_it() {
             assert_eq!(handle(&mut world, Input::Stepped(Came::Done, None)), [Action::Rotate(step)]);
         }
         if let Some(mark) = &learned {
-            world.account.learn(refresh(1), mark.clone());
+            let teller = World::new(own_grant()).account;
+            world.account.heed(&Record::Mark(refresh(1), mark.clone()), &teller);
         }
         let next = handle(&mut world, Input::Stepped(Came::Done, None));
         assert_eq!(matches!(next[..], [Action::Fence(..)]), posts, "{learned:?}: {next:?}");

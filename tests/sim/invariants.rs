@@ -33,6 +33,8 @@ pub(crate) enum Promise {
     PauseIsServed,
     /// No token is sent that has expired, was refused for good, or is not the file's.
     OnlyGoodTokens,
+    /// While the access token is good the next poll is planned, whatever became of the refresh token.
+    GoodTokensAreUsed,
     /// After a resume nothing leaves before the network has had time to come back.
     SettleAfterSleep,
     /// The vendor's command runs with an expired token only, six times a day at most, a rung apart for one token.
@@ -49,7 +51,7 @@ pub(crate) enum Promise {
 
 impl Promise {
     /// Every promise.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::NoReplay,
         Self::ThreePosts,
         Self::DeadStaysDead,
@@ -63,6 +65,7 @@ impl Promise {
         Self::OnlyAnswersMoveALadder,
         Self::PauseIsServed,
         Self::OnlyGoodTokens,
+        Self::GoodTokensAreUsed,
         Self::SettleAfterSleep,
         Self::CommandIsRationed,
         Self::ComesBack,
@@ -93,6 +96,7 @@ impl Promise {
             Self::OnlyAnswersMoveALadder => "only refusals heard take a rung, and only a success gives it back",
             Self::PauseIsServed => "a user's pause stops every request",
             Self::OnlyGoodTokens => "no token is sent that has expired, was refused for good, or is not the file's",
+            Self::GoodTokensAreUsed => "while the access token is good the next poll is planned",
             Self::SettleAfterSleep => "after a resume nothing leaves before the network had time to come back",
             Self::CommandIsRationed => "the vendor's command runs for an expired token only, six times a day at most",
             Self::ComesBack => "once the weather clears, the account is ok within the longest wait that stands",

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quotad::model::{CredentialOwner, Endpoint, RefreshMode};
 use quotad::policy::account::{Account, Answer, Command, Record, Rules, Verdict};
-use quotad::policy::status::AccountState;
+use quotad::policy::status::{AccountState, AccountView};
 
 use crate::books::{FileBook, Kept, Kind, LoginBook, Pause, PollBook, Rungs, TokenBook, time};
 use crate::host::{DAY, Deed, HOUR, MINUTE, Machine, SECOND, Time};
@@ -968,7 +968,26 @@ impl Ledger {
         if is_unexplained || has_no_end || is_over {
             let (state, reason, until, action) = (view.state, view.reason, view.until, view.action);
             self.breaks(Promise::Explained, now, format!("{state:?}: {reason:?}, until {until:?}, {action:?}"));
+        } else if is_quiet && self.sees_good_token(n, &view, wall(machine)) && view.next_poll_at.is_none() {
+            let how = format!("account {n} plans no poll: {:?}, {:?}", view.state, view.reason);
+            self.breaks(Promise::GoodTokensAreUsed, now, how);
         }
+    }
+
+    /// Whether what the account shows of its file is a login whose access token is still good.
+    fn sees_good_token(&mut self, n: usize, view: &AccountView, wall: i64) -> bool {
+        let shown = view.credentials.expires_at.map(|at| at.as_millisecond());
+        let books = &self.books[n];
+        let is_good = self.current(n).is_some_and(|facts| {
+            books.file.live.seen.as_ref() == Some(&facts.access)
+                && shown.is_some_and(|at| at > wall && facts.expires_at == Some(at))
+                && !self.dead.contains(&facts.access)
+        });
+        if is_good && !books.file.live.paused {
+            self.stakes.count(Promise::GoodTokensAreUsed);
+            return true;
+        }
+        false
     }
 
     /// Whether every successor that reached the process is where it can be found.

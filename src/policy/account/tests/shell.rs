@@ -2,10 +2,10 @@
 
 use super::super::*;
 use super::world::{
-    DAY, HOUR, MIN, S, World, answered, failed, limited, ms, own_grant, refresh, rejected, vendors_file,
+    DAY, HOUR, MIN, S, World, access, answered, failed, limited, ms, own_grant, refresh, rejected, vendors_file,
 };
 use crate::model::{Endpoint, Failure, RefreshMode, Refusal, UsageOutcome};
-use crate::policy::rotation::{Event as Came, Step};
+use crate::policy::rotation::{Event as Came, Minted, Step};
 use crate::policy::status::AccountState;
 use crate::policy::time::Loaded;
 
@@ -359,4 +359,26 @@ fn a_token_that_another_account_has_just_begun_to_post_is_left_to_it() {
         assert_eq!(matches!(next[..], [Action::Fence(..)]), posts, "{learned:?}: {next:?}");
         assert!(posts || next == [Action::Rotate(Step::Unlock)], "{learned:?}: {next:?}");
     }
+}
+
+#[test]
+fn a_successor_that_still_counts_as_unplaced_is_not_placed_again_at_once() {
+    let mut world = World::new(own_grant());
+    let minted = Minted { access: access(2), refresh: refresh(2), lease: ms(HOUR) };
+    let unplaced = |world: &World| {
+        let unplaced = Some(Unplaced { posted: refresh(1), minted: minted.clone() });
+        let credential = Credential::Login(world.login(2, HOUR));
+        Input::Looked(Look { credential, doubt: &[], warning: None, in_use: false, unplaced })
+    };
+    handle(&mut world, Input::Timer);
+    let look = unplaced(&world);
+    handle(&mut world, look);
+    let mut next = handle(&mut world, Input::Recalled(Box::default()));
+    while let Some(Action::Rotate(_)) = next.last() {
+        next = handle(&mut world, Input::Stepped(Came::Done, None));
+    }
+    assert_eq!(next.last(), Some(&Action::Look), "it lies in its place");
+    let look = unplaced(&world);
+    let next = handle(&mut world, look);
+    assert!(!next.iter().any(|action| matches!(action, Action::Rotate(_))), "{next:?}");
 }

@@ -40,6 +40,23 @@ fn a_login_that_was_nameless_before_a_restart_keeps_its_wait_under_its_name() {
 }
 
 #[test]
+fn a_record_without_a_name_goes_under_the_name_and_is_left_behind_empty() {
+    let mut world = World::new(vendors_file()).with_usage(|_| limited(Some(5 * HOUR)));
+    world.run(MIN);
+    let unnamed = world.account.login_key();
+    let waiting = world.store.logins[&unnamed].clone();
+    let named = of("one", world.login(1, 8 * HOUR));
+    world.write(named);
+    world.run(S);
+    let empty = serde_json::to_string(&LoginRecord::default()).unwrap();
+    assert_eq!((&world.store.logins[&world.account.login_key()], &world.store.logins[&unnamed]), (&waiting, &empty));
+    world.restart();
+    let before = world.store.durable;
+    world.run(S);
+    assert_eq!(world.store.durable, before, "an empty record is not moved again");
+}
+
+#[test]
 fn nothing_of_one_account_is_told_of_another() {
     let mut world = World::new(vendors_file()).with_usage(|sent| match sent.token {
         token if token == access(1) => answered(),

@@ -156,3 +156,12 @@ fn what_keeps_a_refresh_from_being_sent_is_told_once_however_often_it_is_tried()
     world.run(HOUR);
     assert_eq!(world.was_told(&Event::RefreshFailed("the disk is full".into())), 1, "another reason is news");
 }
+
+#[test]
+fn that_a_successor_has_no_place_is_told_when_it_is_granted_and_not_at_each_try_to_place_it() {
+    let mut world = World::new(own_grant()).with_life(0);
+    world.broken.insert(Step::Stage, Came::Failed("the disk is full".into()));
+    world.run(HOUR);
+    let warned = world.told.iter().filter(|(_, event)| matches!(event, Event::Warning(_))).count();
+    assert_eq!((warned, world.posts.len(), world.state()), (1, 1, AccountState::Ok));
+}

@@ -12,10 +12,11 @@ use quotad::provider::exchange::Broken;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
+use crate::forecast::{Climate, Forecast, Origin};
 use crate::host::{Deed, Fate, MINUTE, Machine, Random, SECOND, Saw, Sent, Surroundings, Time};
 use crate::ledger::{Facts, Ledger};
 use crate::verdict;
-use crate::weather::{Climate, Forecast, Origin, Spell, Sprung};
+use crate::weather::{Spell, Sprung};
 
 /// Something that follows by itself.
 #[derive(Debug, Clone)]

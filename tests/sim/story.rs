@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::forecast::Forecast;
 use crate::host::{DAY, HOUR, MINUTE, SECOND, Time};
 use crate::life::{Life, live};
-use crate::weather::Forecast;
 
-/// How long a story may take to be found.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a story may take to be found. That of a deliberate fault (`mutants`) nobody reads.
+fn patience() -> Duration {
+    let is_deliberate = std::env::var_os("QUOTAD_FAULT").is_some();
+    if is_deliberate { Duration::ZERO } else { Duration::from_secs(60) }
+}
+
 /// Requests that are told; the last ones matter.
 const REQUESTS: usize = 10;
 
@@ -38,7 +42,7 @@ pub(crate) fn tell(seed: u64, days: u64, life: &Life) -> String {
     let until = broken.at + 2 * DAY;
     let masked = shrink(Forecast::draw(seed, days).events.len(), |masked| {
         let again = || live(seed, days, until, masked, false).broken;
-        began.elapsed() < PATIENCE && again().is_some_and(|again| again.promise == broken.promise)
+        began.elapsed() < patience() && again().is_some_and(|again| again.promise == broken.promise)
     });
     let small = live(seed, days, until, &masked, true);
     let again = small.broken.as_ref().unwrap_or(broken);
@@ -47,6 +51,12 @@ pub(crate) fn tell(seed: u64, days: u64, life: &Life) -> String {
         again.at / DAY,
         lines(&small)
     )
+}
+
+/// A story that is short already.
+pub(crate) fn unshrunk(life: &Life) -> String {
+    let how = life.broken.as_ref().map_or_else(String::new, ToString::to_string);
+    format!("{how}\n\n{}", lines(life))
 }
 
 /// The story of a run: every event, and the last requests.

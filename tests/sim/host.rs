@@ -64,16 +64,6 @@ impl Process {
     pub(crate) fn account(&self, n: usize) -> &Account {
         &self.held[n].account
     }
-
-    /// What it holds in memory of its login.
-    pub(crate) fn holding(&self, n: usize) -> &Holding {
-        &self.held[n].holding
-    }
-
-    /// Whether an account is in the middle of a rotation.
-    pub(crate) fn is_rotating(&self, n: usize) -> bool {
-        self.held[n].account.is_rotating()
-    }
 }
 
 /// Something on its way to the process.
@@ -152,11 +142,16 @@ impl Host {
     fn revive(&self, n: usize, cautious: bool) -> Held {
         let (rules, disk, now) = (self.rules[n].clone(), &self.machine.disk, self.machine.now());
         let stored = disk.files.get(&Account::file_key_of(&rules)).map(through_json);
-        let marks = disk.marks.iter().map(|(token, mark)| (*token, through_json(mark))).collect();
-        let path = PathBuf::from(&rules.credentials);
-        let successors = disk.successors.iter();
-        let found = successors.filter_map(|(file, bytes)| Successor::from_bytes(bytes, file.clone(), &path)).collect();
+        let marks = disk.marks.iter().map(|(token, mark)| (*token, mark.clone())).collect();
         let account = Account::new(rules, self.boot(), stored.as_ref(), marks, cautious, now);
+        self.held(n, account)
+    }
+
+    /// What belongs to an account in a process that has looked at nothing yet.
+    fn held(&self, n: usize, account: Account) -> Held {
+        let (path, disk) = (Path::new(&self.rules[n].credentials), &self.machine.disk);
+        let successors = disk.successors.iter();
+        let found = successors.filter_map(|(file, bytes)| Successor::from_bytes(bytes, file.clone(), path)).collect();
         let holding = Holding::new(FingerprintKey::new(&disk.key), found);
         Held { account, holding, posting: None, staged: None, touched: true }
     }

@@ -537,7 +537,7 @@ impl Surroundings for Sky {
 
 /// What a credential file holds, read naively.
 fn facts(bytes: &[u8]) -> Option<Facts> {
-    let file: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let file: serde_json::Value = str::from_utf8(bytes).ok()?.parse().ok()?;
     let login = &file["claudeAiOauth"];
     let text = |name: &str| login[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     Some(Facts {

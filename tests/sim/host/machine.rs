@@ -248,7 +248,7 @@ impl Disk {
                 false
             }
             Record::Mark(token, mark) => {
-                self.marks.insert(token, mark);
+                self.marks.insert(token, through_json(&mark));
                 true
             }
         };
@@ -272,11 +272,6 @@ impl Disk {
         let successors = std::mem::take(&mut self.successors);
         *self = Self { successors, unwritable: self.unwritable, ..Self::default() };
         self.key[..8].copy_from_slice(&random.next().to_le_bytes());
-    }
-
-    /// Whether `state.db` holds writes that a power cut would undo.
-    pub(crate) fn has_unsynced(&self) -> bool {
-        !self.unsynced.is_empty()
     }
 }
 

@@ -135,7 +135,7 @@ impl Host {
             Arrival::Input(input) => Some(*input),
             Arrival::Step(Step::Post) => {
                 let sent_at = self.machine.now().stamp;
-                let posted = self.held(n)?.posting.as_ref().and_then(|(tokens, _)| tokens.refresh.clone());
+                let posted = self.held_by_process(n)?.posting.as_ref().and_then(|(tokens, _)| tokens.refresh.clone());
                 let (answer, took) = match &posted {
                     Some(token) => self.send(n, Endpoint::Token, token, around),
                     None => (Err(Broken::Unsendable), Duration::ZERO),
@@ -163,7 +163,7 @@ impl Host {
                     return Some(Input::Replied(exchange::usage(provider, answer, received), exchange));
                 }
                 let granted = exchange::refresh(provider, answer, received);
-                let held = self.held(n)?;
+                let held = self.held_by_process(n)?;
                 let event = match (granted, &held.posting) {
                     (Ok(grant), Some((in_file, _))) => {
                         let in_file = in_file.clone();
@@ -179,7 +179,7 @@ impl Host {
         }
     }
 
-    fn held(&mut self, n: usize) -> Option<&mut Held> {
+    fn held_by_process(&mut self, n: usize) -> Option<&mut Held> {
         self.process.as_mut().map(|process| &mut process.held[n])
     }
 
@@ -242,7 +242,8 @@ impl Host {
         let failed = |why: &str| Some(Event::Failed(why.to_owned()));
         let path = PathBuf::from(&self.rules[n].credentials);
         let is_vendors = self.rules[n].refresh.owner == CredentialOwner::Vendor;
-        let in_file = self.in_file(n);
+        let reads = matches!(step, Step::ReRead | Step::Compare | Step::ReadBack);
+        let in_file = if reads { self.in_file(n) } else { None };
         let (time, stamp) = (self.machine.time, self.machine.now().stamp);
         let Machine { files, disk, .. } = &mut self.machine;
         let place = files.get_mut(&path)?;

@@ -23,8 +23,8 @@ impl Host {
     /// When `account` asks next, and the rung it is on if that is refused without advice: what it remembers of an
     /// incident that is over shows in nothing else. `None` if something else comes first.
     pub(crate) fn refused_next(&self, n: usize, account: &Account) -> Option<(Time, Option<u32>)> {
-        let held = Held { account: account.clone(), ..self.revive(n, false) };
-        let (mut alone, mut dice) = (self.alone(n, held), self.dice.clone());
+        let mut alone = self.alone(n, self.held(n, account.clone()));
+        let mut dice = self.dice.clone();
         for _ in 0..4 {
             let wake = alone.process.as_ref()?.account(0).next_wake(alone.machine.now())?;
             alone.machine.time = alone.machine.time.max(alone.machine.time_of(wake));

@@ -133,7 +133,7 @@ impl Ledger {
 /// Whether two credential files differ in the login's own five fields only.
 fn same_but_for_the_login(before: &[u8], after: &[u8]) -> bool {
     let without = |bytes: &[u8]| {
-        let mut file: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        let mut file: serde_json::Value = str::from_utf8(bytes).ok()?.parse().ok()?;
         let login = file.get_mut("claudeAiOauth")?.as_object_mut()?;
         for field in ["accessToken", "refreshToken", "expiresAt", "refreshTokenExpiresAt", "scopes"] {
             login.remove(field);

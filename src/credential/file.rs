@@ -21,6 +21,7 @@ use super::secret::{FingerprintKey, Tokens};
 use super::vendor_lock::{self, LockState};
 use crate::disk;
 use crate::model::{Credential, CredentialOwner, Login};
+use crate::provider::field;
 
 /// Larger credential files are not read.
 const LARGEST: u64 = 1 << 20;
@@ -208,11 +209,11 @@ pub struct Damage {
 pub fn understand(raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
     let damage = |said| Damage { said, doubt: &[] };
     let torn = |said| Damage { said, doubt: TORN };
-    let login = match serde_json::from_slice::<Value>(raw) {
-        Ok(Value::Object(mut root)) => root.remove(LOGIN).unwrap_or(Value::Null),
-        Ok(_) => return Err(damage("is JSON, but not an object; log in again")),
-        Err(_) if raw.trim_ascii().is_empty() => return Err(torn("is empty; log in again")),
-        Err(_) => return Err(torn("is not JSON; log in again")),
+    let login = match field::json(raw) {
+        Some(Value::Object(mut root)) => root.remove(LOGIN).unwrap_or(Value::Null),
+        Some(_) => return Err(damage("is JSON, but not an object; log in again")),
+        None if raw.trim_ascii().is_empty() => return Err(torn("is empty; log in again")),
+        None => return Err(torn("is not JSON; log in again")),
     };
     let mut login = match login {
         Value::Object(login) => login,

@@ -4,6 +4,7 @@
 //! `QUOTAD_SIM_DAYS` says how many account-days are lived (10 000), `QUOTAD_SEED` replays one seed and tells its story.
 
 mod books;
+mod forecast;
 mod host;
 mod invariants;
 mod ledger;

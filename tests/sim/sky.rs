@@ -12,10 +12,11 @@ use quotad::provider::exchange::Broken;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
+use crate::forecast::{Climate, Forecast, Origin};
 use crate::host::{Deed, Fate, MINUTE, Machine, Random, SECOND, Saw, Sent, Surroundings, Time};
 use crate::ledger::{Facts, Ledger};
 use crate::verdict;
-use crate::weather::{Climate, Forecast, Origin, Spell, Sprung};
+use crate::weather::{Spell, Sprung};
 
 /// Something that follows by itself.
 #[derive(Debug, Clone)]
@@ -536,7 +537,7 @@ impl Surroundings for Sky {
 
 /// What a credential file holds, read naively.
 fn facts(bytes: &[u8]) -> Option<Facts> {
-    let file: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let file: serde_json::Value = str::from_utf8(bytes).ok()?.parse().ok()?;
     let login = &file["claudeAiOauth"];
     let text = |name: &str| login[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     Some(Facts {

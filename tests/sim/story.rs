@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::forecast::Forecast;
 use crate::host::{DAY, HOUR, MINUTE, SECOND, Time};
 use crate::life::{Life, live};
-use crate::weather::Forecast;
 
 /// How long a story may take to be found. That of a deliberate fault (`mutants`) nobody reads.
 fn patience() -> Duration {
@@ -51,6 +51,12 @@ pub(crate) fn tell(seed: u64, days: u64, life: &Life) -> String {
         again.at / DAY,
         lines(&small)
     )
+}
+
+/// A story that is short already.
+pub(crate) fn unshrunk(life: &Life) -> String {
+    let how = life.broken.as_ref().map_or_else(String::new, ToString::to_string);
+    format!("{how}\n\n{}", lines(life))
 }
 
 /// The story of a run: every event, and the last requests.

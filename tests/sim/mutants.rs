@@ -374,8 +374,8 @@ const DAYS: &str = "3000";
 /// Account-days of the run without a fault: the suite itself lives more.
 const SOUND_DAYS: &str = "300";
 
-/// What a copy needs beside its own `src`.
-const SHARED: [&str; 6] = ["Cargo.lock", "Cargo.toml", "benches", "config", "systemd", "tests"];
+/// What a copy needs beside sources and manifest of its own.
+const SHARED: [&str; 4] = ["benches", "config", "systemd", "tests"];
 
 #[test]
 fn every_rule_stands_where_its_mutant_says_and_every_promise_is_broken_by_one() {
@@ -429,6 +429,14 @@ fn woven() -> PathBuf {
     fs::remove_file(copy.join("src/main.rs")).unwrap();
     for name in SHARED {
         std::os::unix::fs::symlink(root().join(name), copy.join(name)).unwrap();
+    }
+    // A package of another name: cargo tells two builds of one name apart by the age of their files at most, and would
+    // take the copy's library for the product's.
+    for (file, more) in [("Cargo.toml", "\n[lib]\nname = \"quotad\"\n"), ("Cargo.lock", "")] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let renamed = text.replacen("name = \"quotad\"", "name = \"quotad-with-faults\"", 1);
+        assert_ne!(text, renamed, "{file} names the package");
+        fs::write(copy.join(file), renamed + more).unwrap();
     }
     for Mutant { name, file, rule, fault, .. } in MUTANTS {
         let (open, close) = if rule.ends_with(';') { ('{', '}') } else { ('(', ')') };

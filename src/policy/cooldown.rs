@@ -91,10 +91,12 @@ impl Cooldown {
         self.until
     }
 
-    /// Of two pauses for the same endpoint, the one that waits longer, or remembers longer.
+    /// Of two pauses for the same endpoint, the one that waits longer; of two that do not wait, the one that remembers
+    /// the later incident.
     pub fn is_harsher_than(&self, other: &Self) -> bool {
         let at = |deadline: Option<Deadline>| deadline.map(|deadline| deadline.at);
-        let key = |pause: &Self| (at(pause.until), pause.open_rung(), pause.failures, at(pause.relapse_until));
+        let key =
+            |pause: &Self| (at(pause.until), pause.open_rung(), pause.failures, at(pause.relapse_until), pause.rung);
         key(self) > key(other)
     }
 
@@ -184,14 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_incident_is_harsher_than_none_because_a_relapse_continues_it() {
-        let mut closed = Cooldown::default();
-        closed.climb(Moment::default());
-        closed.close(&ladder(), minutes(20), Moment::default());
-        assert!(closed.is_harsher_than(&Cooldown::default()) && !Cooldown::default().is_harsher_than(&closed));
-        let mut open = Cooldown::default();
-        open.climb(Moment::default());
-        assert!(open.is_harsher_than(&closed) && !closed.is_harsher_than(&open));
+    fn a_closed_incident_is_remembered_where_nothing_else_is_known() {
+        let mut pause = Cooldown::default();
+        pause.climb(Moment::default());
+        pause.close(&ladder(), minutes(20), Moment::default());
+        assert!(pause.is_harsher_than(&Cooldown::default()) && !Cooldown::default().is_harsher_than(&pause));
     }
 
     #[test]

@@ -91,10 +91,12 @@ impl Cooldown {
         self.until
     }
 
-    /// Of two pauses for the same endpoint, the one that waits longer, or remembers longer.
+    /// Of two pauses for the same endpoint, the one that waits longer; of two that do not wait, the one that remembers
+    /// the later incident.
     pub fn is_harsher_than(&self, other: &Self) -> bool {
         let at = |deadline: Option<Deadline>| deadline.map(|deadline| deadline.at);
-        let key = |pause: &Self| (at(pause.until), pause.open_rung(), pause.failures, at(pause.relapse_until));
+        let key =
+            |pause: &Self| (at(pause.until), pause.open_rung(), pause.failures, at(pause.relapse_until), pause.rung);
         key(self) > key(other)
     }
 

@@ -144,7 +144,9 @@ impl Pace {
 
     /// A success: a tenth of the excess goes, and what is below a hundredth of the interval goes with it.
     pub fn recover(&mut self, configured: Duration) {
-        self.excess -= self.excess / 10;
+        // Of what is in force: a longer interval may have been configured when the excess came about.
+        let excess = self.excess.min(configured * 3);
+        self.excess = excess - excess / 10;
         if self.excess < configured / 100 {
             self.excess = Duration::ZERO;
         }
@@ -289,6 +291,15 @@ mod tests {
         assert_eq!(pace.interval(configured), configured + hundredth);
         pace.recover(configured);
         assert_eq!(pace.interval(configured), configured);
+    }
+
+    #[test]
+    fn a_success_takes_a_tenth_of_what_is_in_force_after_the_interval_was_shortened() {
+        let mut pace = Pace::default();
+        pace.slow_down(minutes(45));
+        assert_eq!(pace.interval(minutes(6)), minutes(24));
+        pace.recover(minutes(6));
+        assert_eq!(pace.interval(minutes(6)), Duration::from_secs(22 * 60 + 12));
     }
 
     use super::super::time::Stamp;

@@ -123,6 +123,8 @@ impl Host {
     /// Starts quotad; does nothing while it runs.
     pub(crate) fn start(&mut self, around: &mut impl Surroundings) {
         self.start_at = None;
+        // Whoever waits for it switches the machine on.
+        self.machine.booted_at = self.machine.booted_at.min(self.machine.time);
         if self.process.is_some() {
             return;
         }
@@ -160,10 +162,12 @@ impl Host {
         format!("boot-{}", self.machine.boots)
     }
 
-    /// kill -9, and a new process after so long.
+    /// kill -9, and a new process after so long; does nothing while none runs.
     pub(crate) fn kill(&mut self, back_after: Time, around: &mut impl Surroundings) {
-        self.die(false, around);
-        self.start_at = Some(self.machine.time + back_after);
+        if self.process.is_some() {
+            self.die(false, around);
+            self.start_at = Some(self.machine.time + back_after);
+        }
     }
 
     /// The machine loses power, and is up again with quotad running after so long.

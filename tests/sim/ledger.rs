@@ -85,6 +85,7 @@ struct Books {
     unstored: [bool; 2],
     resumed: bool,
     looked: bool,
+    shared: bool,
     /// A success was heard since the weather cleared.
     back: bool,
     /// The file cannot be read for now.
@@ -140,6 +141,7 @@ impl Ledger {
             unstored: [false; 2],
             resumed: false,
             looked: false,
+            shared: false,
             back: true,
             hidden: false,
         });
@@ -174,10 +176,18 @@ impl Ledger {
         self.logins.entry(self.key(n)).or_default()
     }
 
-    /// Whether two accounts share this login's gates.
+    /// Whether this account ever shared its login with another: the record they share may hold the other's next poll.
     pub(crate) fn is_shared(&self, n: usize) -> bool {
+        self.books[n].shared
+    }
+
+    fn note_sharing(&mut self, n: usize) {
         let key = self.key(n);
-        (0..self.books.len()).any(|other| other != n && self.key(other) == key)
+        let others: Vec<_> = (0..self.books.len()).filter(|other| *other != n && self.key(*other) == key).collect();
+        for other in others {
+            self.books[n].shared = true;
+            self.books[other].shared = true;
+        }
     }
 
     /// The login that requests of this account are made with.
@@ -202,7 +212,7 @@ impl Ledger {
         let books = &mut self.books[n];
         // A successor that lay in the file is overwritten with it; one that did not must stay where it is kept.
         if let Some(old) = books.lying.clone().filter(|old| facts.as_ref() != Some(old)) {
-            books.grants.retain(|grant| grant.facts.refresh != old.refresh);
+            books.grants.retain(|grant| grant.facts.access != old.access);
         }
         books.lying = facts;
         books.hidden = false;
@@ -333,6 +343,7 @@ impl Ledger {
 
     /// A record was written, or could not be.
     pub(crate) fn stored(&mut self, n: usize, record: &Record, ok: bool) {
+        self.note_sharing(n);
         let books = &mut self.books[n];
         match record {
             Record::Login { .. } => books.unstored[0] = !ok,

@@ -256,7 +256,8 @@ impl Run {
             };
             let next = |account| self.host.refused_next(n, account).map(|(_, rung)| rung);
             let (next_here, next_there) = (next(account), next(&twin));
-            let differs = next_here.is_some() && next_there.is_some() && next_here != next_there;
+            let differs =
+                !self.sky.ledger.is_shared(n) && next_here.is_some() && next_there.is_some() && next_here != next_there;
             if early || differs || gates(&here) != gates(&there) {
                 let at = self.host.machine.time();
                 let how = format!(

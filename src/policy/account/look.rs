@@ -116,8 +116,11 @@ impl Account {
         if is_foreign {
             turn.tell(Event::CredentialsChanged);
             self.auth.lift();
-            self.early = !self.usage.pause().admits(turn.now.moment) && self.usage.spend_early_probe();
-            self.earned = was_in_trouble || is_another_account || self.early;
+            // While the user has paused it nothing leaves, so nothing is earned either: `resume` says what comes next.
+            let may_earn = !self.paused;
+            let is_cooling = !self.usage.pause().admits(turn.now.moment);
+            self.early = may_earn && is_cooling && self.usage.spend_early_probe();
+            self.earned = may_earn && (was_in_trouble || is_another_account || self.early);
             self.refresh_off = None;
             self.renewal_owed = false;
             self.tries = 0;

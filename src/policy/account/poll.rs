@@ -31,6 +31,9 @@ pub(super) struct Setback {
     /// Why, as a clause.
     pub(super) said: String,
     pub(super) count: u32,
+    /// What was counted: the kind itself, or, offline, what it interrupts.
+    #[serde(default)]
+    counted: Option<SetbackKind>,
 }
 
 /// Kinds of setback; each has its own wait.
@@ -90,8 +93,8 @@ impl Account {
             self.poll = Some(Poll { ends_at: now + interval, tries: 0, overloaded: 0, retry_at: None });
             self.counters.polls += 1;
         }
+        // A pause that an early request goes through holds the next one back only while it stands: an answer ends it.
         self.next_poll = Some(Deadline::after(now, jittered(interval, self.rules.jitter, turn.dice)));
-        self.hold_back();
         self.earned = false;
         self.early = false;
         self.persist_login(false, turn);
@@ -178,6 +181,8 @@ impl Account {
         if !self.usage.pause().is_open() {
             self.pace.slow_down(self.rules.interval);
         }
+        // The row of setbacks is over: the rate decides the wait now. Only a missing permission is not disproved.
+        self.setback = self.setback.take().filter(|setback| setback.kind == SetbackKind::NoPermission);
         self.usage.refuse(demand, &self.rules.gates, turn.now.moment, turn.dice);
         turn.tell(Event::GateCooling(GateName::Usage));
         self.draw_next_poll(turn);
@@ -228,10 +233,13 @@ impl Account {
     /// A poll ended without a reading: the next one waits what its kind of setback asks, and what the server asks.
     pub(super) fn set_back(&mut self, kind: SetbackKind, said: &str, demand: Option<Duration>, turn: &mut Turn) {
         self.poll = None;
-        let (offline, before) = (SetbackKind::Offline, self.setback.as_ref());
-        let counted = before.filter(|before| [before.kind, kind].contains(&offline) || before.kind == kind);
-        let count = counted.map_or(0, |before| before.count).saturating_add(u32::from(kind != offline));
-        self.setback = Some(Setback { kind, said: said.to_owned(), count });
+        let row = self.setback.take().map_or((None, 0), |before| (before.counted, before.count));
+        let (counted, count) = match kind {
+            SetbackKind::Offline => row,
+            _ if row.0 == Some(kind) => (row.0, row.1.saturating_add(1)),
+            _ => (Some(kind), 1),
+        };
+        self.setback = Some(Setback { kind, said: said.to_owned(), count, counted });
         if let Some(demand) = demand {
             self.usage.hold(demand, &self.rules.gates, turn.now.moment, turn.dice);
         }
@@ -290,7 +298,8 @@ impl Account {
 }
 
 fn rejected(said: &str) -> Setback {
-    Setback { kind: SetbackKind::Rejected, said: said.to_owned(), count: 1 }
+    let kind = SetbackKind::Rejected;
+    Setback { kind, said: said.to_owned(), count: 1, counted: Some(kind) }
 }
 
 /// The outcome in a few words, for `explain`.

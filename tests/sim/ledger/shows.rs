@@ -3,7 +3,7 @@
 use quotad::policy::account::Account;
 use quotad::policy::status::{AccountState, AccountView};
 
-use super::{Facts, Ledger, wall};
+use super::{Facts, Grant, Ledger, wall};
 use crate::books::time;
 use crate::host::{HOUR, Machine, Time};
 use crate::invariants::Promise;
@@ -26,6 +26,8 @@ impl Ledger {
         let after = machine.bytes(&self.books[n].path).unwrap_or_default().to_vec();
         let there = self.books[n].lying.clone();
         let is_predecessor = match (&there, &now_there) {
+            // A server that does not rotate: it is one login, whichever access token is newer.
+            (Some(there), Some(new)) if there.refresh == new.refresh => true,
             (Some(there), Some(new)) => {
                 let mut grants = self.books[n].grants.iter().filter(|grant| grant.facts.refresh == new.refresh);
                 grants.any(|grant| there.refresh == grant.posted || there.refresh == grant.facts.refresh)
@@ -108,7 +110,11 @@ impl Ledger {
     /// Whether every successor that reached the process is where it can be found.
     pub(crate) fn check_grants(&mut self, machine: &Machine, in_memory: impl Fn(usize, &str) -> bool) {
         for n in 0..self.books.len() {
-            let lost = self.books[n].grants.iter().filter(|grant| grant.rotated()).find(|grant| {
+            // One that no disk would take, over which somebody logged in, has no place left to be.
+            let there = self.books[n].lying.as_ref().map(|facts| &facts.refresh);
+            let is_outdone = |grant: &Grant| !grant.on_disk && there != Some(&grant.posted);
+            let kept = self.books[n].grants.iter().filter(|grant| grant.rotated() && !is_outdone(grant));
+            let lost = kept.into_iter().find(|grant| {
                 let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(&grant.facts.refresh);
                 let in_file = self.books[n].hidden || machine.bytes(&self.books[n].path).is_some_and(holds);
                 let beside = || machine.disk.successors.values().any(|bytes| holds(bytes));

@@ -422,3 +422,63 @@ fn a_state_that_was_stored_and_restored_behaves_as_if_nothing_had_happened() {
     };
     assert_eq!(story(true), story(false));
 }
+
+#[test]
+fn an_early_probe_that_is_answered_ends_the_demanded_wait_for_the_polls_after_it() {
+    let mut world = World::new(vendors_file())
+        .with_usage(|sent| if sent.token == access(1) { limited(Some(20 * HOUR)) } else { answered() });
+    world.run(MIN);
+    let login = world.login(2, 8 * HOUR);
+    world.write(login);
+    world.run(HOUR);
+    assert_eq!(world.asked_at()[..3], [0, MIN + 250, 21 * MIN + 250]);
+}
+
+#[test]
+fn a_429_ends_the_row_of_setbacks_before_it() {
+    let mut answers = vec![limited(None), failed(Failure::Challenge), failed(Failure::Challenge)];
+    let mut world =
+        World::new(vendors_file()).with_usage(move |_| answers.pop().unwrap_or_else(answered)).with_dice(Loaded(0.0));
+    world.run(3 * HOUR);
+    assert_eq!(world.asked_at()[..4], [0, 30 * MIN, 90 * MIN, 110 * MIN]);
+}
+
+#[test]
+fn offline_forgets_no_count_and_passes_none_on_to_another_kind() {
+    let times = |answers: [UsageOutcome; 3]| {
+        let mut answers = answers.into_iter();
+        let mut rules = vendors_file();
+        rules.retries = 0;
+        let mut world = World::new(rules).with_usage(move |_| answers.next().unwrap_or_else(answered));
+        world.run(HOUR);
+        world.asked_at()[3] / MIN
+    };
+    let (ill, off) = (|| failed(Failure::Timeout), || failed(Failure::Offline));
+    assert_eq!(times([ill(), off(), ill()]), 40, "the second of its kind waits two intervals");
+    assert_eq!(times([rejected(), off(), ill()]), 30, "the first of its kind waits one");
+}
+
+#[test]
+fn a_token_that_comes_while_the_user_has_paused_earns_nothing_that_resume_did_not_announce() {
+    let mut world = World::new(vendors_file());
+    world.run(MIN);
+    world.command(Command::Pause);
+    let login = world.login(2, 8 * HOUR);
+    world.write(login);
+    world.run(MIN);
+    world.command(Command::Resume);
+    world.feed(Input::Touched);
+    world.run(4 * MIN);
+    assert_eq!(world.asked_at(), [0, 5 * MIN]);
+}
+
+#[test]
+fn an_incident_that_was_closed_is_remembered_across_a_restart() {
+    let mut answers = vec![limited(None), answered(), limited(None)];
+    let mut world = World::new(vendors_file()).with_usage(move |_| answers.pop().unwrap_or_else(answered));
+    world.run(25 * MIN);
+    assert_eq!(world.asked_at().len(), 2);
+    world.restart();
+    world.run(20 * MIN);
+    assert_eq!(world.view().usage_gate.rung, Some(1), "it goes on at the next rung");
+}

@@ -101,12 +101,13 @@ impl CredentialFile {
             Err(refused) => return self.unreadable(&refused.sentence(LARGEST)),
         };
         let warning = exposed_because(&self.path, &metadata);
-        let (tokens, mut login) = match understand(raw.expose_secret(), key) {
+        let (tokens, login) = match understand(raw.expose_secret(), key) {
             Ok(Shape::Login(tokens, login)) => (tokens, login),
             Ok(Shape::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
             Ok(Shape::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
             Err(Damage { said, doubt }) => return Found { doubt, warning, ..self.unreadable(said) },
         };
+        let mut login = *login;
         login.identity = self.identities.iter_mut().find_map(IdentityFile::uuid);
         login.modified_at = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
         login.unsafe_because = self.unsafe_because(&real_path, &metadata);
@@ -186,7 +187,7 @@ fn exposed_because(path: &Path, metadata: &Metadata) -> Option<String> {
 pub enum Shape {
     /// A login, as far as the file itself tells: whose it is, when it was written and whether it lies safely are
     /// facts of the place.
-    Login(Tokens, Login),
+    Login(Tokens, Box<Login>),
     /// The vendor emptied the tokens.
     SignedOut,
     /// Other things, but no login.
@@ -227,7 +228,7 @@ pub fn understand(raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
         (None, Ok(None)) => return Ok(Shape::SignedOut),
         (None, _) => return Err(damage("holds a refresh token but no access token; log in again")),
     };
-    let facts = Login {
+    let facts = Box::new(Login {
         access: key.fingerprint(&tokens.access),
         refresh: tokens.refresh.as_ref().map(|token| key.fingerprint(token)),
         expires_at: moment(login.get("expiresAt")),
@@ -237,7 +238,7 @@ pub fn understand(raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
         identity: None,
         modified_at: None,
         unsafe_because: None,
-    };
+    });
     Ok(Shape::Login(tokens, facts))
 }
 

@@ -145,8 +145,8 @@ impl Pace {
     /// A success: a tenth of the excess goes, and what is below a hundredth of the interval goes with it.
     pub fn recover(&mut self, configured: Duration) {
         // Of what is in force: a longer interval may have been configured when the excess came about.
-        let excess = self.excess.min(configured * 3);
-        self.excess = excess - excess / 10;
+        self.excess = self.excess.min(configured * 3);
+        self.excess -= self.excess / 10;
         if self.excess < configured / 100 {
             self.excess = Duration::ZERO;
         }

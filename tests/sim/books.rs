@@ -156,6 +156,7 @@ impl LoginBook {
 
     /// A success takes a tenth of the excess.
     pub(crate) fn recover(&mut self, configured: Time) {
+        self.excess = self.excess.min(3 * configured);
         self.excess -= self.excess / 10;
         // Rounded down, as a bound must be.
         if self.excess <= configured / 100 + 50 {
@@ -217,6 +218,8 @@ pub(crate) struct PollBook {
     pub interval: Time,
     /// The kind of the last polls that brought nothing, and how many in a row.
     pub setback: Option<(Kind, u32)>,
+    /// The kind that the last poll ended with; `None` when it brought a reading, or was cut off.
+    pub ended_so: Option<Kind>,
     /// A person asked for a poll since.
     pub asked_for: bool,
 }
@@ -224,9 +227,25 @@ pub(crate) struct PollBook {
 impl PollBook {
     /// Another poll without a reading.
     pub(crate) fn set_back(&mut self, kind: Kind) {
-        let before = self.setback.filter(|(was, _)| *was == kind || [*was, kind].contains(&Kind::Offline));
-        let count = before.map_or(0, |(_, count)| count) + u32::from(kind != Kind::Offline);
-        self.setback = Some((kind, count));
+        self.ended_so = Some(kind);
+        // Without a network nothing is counted, and no count is forgotten.
+        if kind != Kind::Offline {
+            let before = self.setback.filter(|(was, _)| *was == kind);
+            self.setback = Some((kind, before.map_or(0, |(_, count)| count) + 1));
+        }
+    }
+
+    /// How long the last poll asks to wait: what cut it off before its end asks for nothing.
+    pub(crate) fn wait(&self) -> Time {
+        match (self.ended_so, self.setback) {
+            (Some(Kind::Offline) | None, _) | (_, None) => self.interval,
+            (Some(kind), Some((_, count))) => kind.wait(count, self.interval).max(self.interval),
+        }
+    }
+
+    /// Whether the vendor forbids the answer: then a person's wish changes nothing.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        self.ended_so == Some(Kind::NoPermission)
     }
 }
 
@@ -251,6 +270,7 @@ pub(crate) struct FileBook {
 
 /// What is known of a refresh token.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a verdict of its own")]
 pub(crate) struct TokenBook {
     /// Posts whose outcome nobody knows.
     pub unknown: u32,

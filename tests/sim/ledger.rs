@@ -46,6 +46,7 @@ impl Grant {
 
 /// One account.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that was seen")]
 struct Books {
     rules: Rules,
     gate: Rungs,
@@ -77,6 +78,8 @@ struct Books {
     rejected_at: Time,
     /// When the rotation under way took its lock.
     rotating_since: Option<Time>,
+    /// When the last one gave it back.
+    rotated_at: Time,
     /// Posts that may have arrived, lately.
     posts: Vec<Time>,
     asked_usage: String,
@@ -86,6 +89,10 @@ struct Books {
     resumed: bool,
     looked: bool,
     shared: bool,
+    /// A record without a name stays in `state.db`, and is found again.
+    left_behind: bool,
+    /// Since when the end that the view names has passed.
+    over_since: Option<Time>,
     /// A success was heard since the weather cleared.
     back: bool,
     /// The file cannot be read for now.
@@ -135,6 +142,7 @@ impl Ledger {
             refresh_allowed: false,
             rejected_at: 0,
             rotating_since: None,
+            rotated_at: 0,
             posts: Vec::new(),
             asked_usage: String::new(),
             asked_token: String::new(),
@@ -142,6 +150,8 @@ impl Ledger {
             resumed: false,
             looked: false,
             shared: false,
+            left_behind: false,
+            over_since: None,
             back: true,
             hidden: false,
         });
@@ -266,6 +276,8 @@ impl Ledger {
                 books.earned = true;
                 books.calm = false;
             } else if let Some(old) = self.logins.get(&unnamed).cloned() {
+                // What the disk did not let go of is found again by later starts.
+                self.books[n].left_behind = machine.disk.unwritable;
                 let login = self.login(n);
                 login.live.merge(&old.live);
                 login.stored.merge(&old.stored);
@@ -290,7 +302,8 @@ impl Ledger {
                     && auth.failures == 0
                     && !auth.open
                     && !used_up;
-                books.earned |= !was_fine || books.rotating_since.is_some();
+                let just_rotated = books.rotating_since.is_some() || now < books.rotated_at + MINUTE;
+                books.earned |= !was_fine || just_rotated;
                 self.lift_auth(n);
             }
         }
@@ -337,8 +350,9 @@ impl Ledger {
     }
 
     /// A rotation gave its lock back.
-    pub(crate) fn unlocked(&mut self, n: usize) {
+    pub(crate) fn unlocked(&mut self, n: usize, now: Time) {
         self.books[n].rotating_since = None;
+        self.books[n].rotated_at = now;
     }
 
     /// A record was written, or could not be.
@@ -417,6 +431,11 @@ impl Ledger {
     /// A process began.
     pub(crate) fn started(&mut self, cautious: bool, rebooted: bool, machine: &Machine) {
         let (now, wall) = (machine.time(), wall(machine));
+        for n in 0..self.books.len() {
+            if std::mem::take(&mut self.books[n].left_behind) {
+                self.login(n).live.usage.fuzzy = true;
+            }
+        }
         if rebooted {
             let is_dated_well = machine.wall_set_at() == 0 || machine.wall_set_at() + 3 * DAY < now;
             for login in self.logins.values_mut() {
@@ -527,7 +546,7 @@ impl Ledger {
 
     /// Whether the last thing that an account wanted to store could not be.
     pub(crate) fn is_unstored(&self) -> bool {
-        self.books.iter().any(|books| books.unstored.contains(&true))
+        self.books.iter().any(|books| books.unstored.contains(&true) || books.left_behind)
     }
 
     /// Whether the account has seen what lies in its file.
@@ -535,6 +554,12 @@ impl Ledger {
         let seen = &self.books[n].file.live.seen;
         let is_there = self.books[n].looked && !self.books[n].hidden;
         is_there && self.current(n).is_some_and(|facts| seen.as_ref() == Some(&facts.access))
+    }
+
+    /// Whether nobody knows what became of the file's refresh token.
+    pub(crate) fn is_fenced(&self, n: usize) -> bool {
+        let known = self.books[n].lying.as_ref().and_then(|facts| self.tokens.get(&facts.refresh));
+        known.is_some_and(|known| known.unknown > 0)
     }
 
     /// What lay in the file cannot be read for now.

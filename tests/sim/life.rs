@@ -240,8 +240,8 @@ impl Run {
             }
             let Some(twin) = self.host.twin(n) else { continue };
             let (here, there) = (account.view(now), twin.view(now));
-            // A command whose effect nobody judged is judged at the next start.
-            let is_judged = self.host.rules(n).refresh.mode == RefreshMode::Command;
+            // A command whose effect nobody judged, and a fence, count as tries at the next start.
+            let is_judged = self.host.rules(n).refresh.mode == RefreshMode::Command || self.sky.ledger.is_fenced(n);
             let gates = |view: &quotad::policy::status::AccountView| {
                 let token = if is_judged { &view.usage_gate } else { &view.token_gate };
                 [&view.usage_gate, token, &view.auth_gate].map(|gate| (gate.failures, gate.rung, gate.until))
@@ -254,14 +254,14 @@ impl Run {
                 (Some(here), Some(there)) => there < here || there > here.max(soon),
                 (here, there) => here.is_some() != there.is_some(),
             };
-            let next = |account| self.host.refused_next(n, account).map(|(_, rung)| rung);
-            let (next_here, next_there) = (next(account), next(&twin));
+            let rung = |account| self.host.refused_next(n, account).map(|(_, rung)| rung);
+            let (rung_now, rung_after) = (rung(account), rung(&twin));
             let differs =
-                !self.sky.ledger.is_shared(n) && next_here.is_some() && next_there.is_some() && next_here != next_there;
+                !self.sky.ledger.is_shared(n) && rung_now.is_some() && rung_after.is_some() && rung_now != rung_after;
             if early || differs || gates(&here) != gates(&there) {
                 let at = self.host.machine.time();
                 let how = format!(
-                    "account {n}: {:?} {:?}, next {:?}, then {next_here:?}; restored {:?} {:?}, next {:?}, then {next_there:?}",
+                    "account {n}: {:?} {:?}, next {:?}, then {rung_now:?}; restored {:?} {:?}, next {:?}, then {rung_after:?}",
                     here.state,
                     gates(&here),
                     here.next_poll_at,

@@ -58,13 +58,13 @@ fn suite(days: f64) -> Suite {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             {
-                let suite = suite.lock().unwrap();
+                let suite = suite.lock().expect("no worker panicked");
                 if suite.days >= days || suite.broken.is_some() {
                     return;
                 }
             }
             let life = whole(seed, false);
-            let mut suite = suite.lock().unwrap();
+            let mut suite = suite.lock().expect("no worker panicked");
             suite.days += life.days;
             suite.requests += life.requests;
             suite.runs += 1;
@@ -80,7 +80,7 @@ fn suite(days: f64) -> Suite {
         scope.spawn(work);
         scope.spawn(work);
     });
-    suite.into_inner().unwrap()
+    suite.into_inner().expect("no worker panicked")
 }
 
 #[test]

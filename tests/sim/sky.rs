@@ -512,7 +512,7 @@ impl Surroundings for Sky {
                 self.ledger.replaced(n, before, facts, machine);
             }
             Saw::Reloaded(rules, running) => self.ledger.reloaded(n, rules, running),
-            Saw::Unlocked => self.ledger.unlocked(n),
+            Saw::Unlocked => self.ledger.unlocked(n, now),
             Saw::Commanded(command, answer) => {
                 self.ledger.commanded(n, command, answer);
                 self.tell(now, || {

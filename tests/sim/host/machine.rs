@@ -117,7 +117,7 @@ pub(crate) struct Disk {
 
 #[derive(Debug, Clone)]
 pub(super) enum Undo {
-    Login(String, Option<LoginRecord>),
+    Login(String, Option<Box<LoginRecord>>),
     Reading(String, Option<Reading>),
 }
 
@@ -235,7 +235,7 @@ impl Disk {
         let durable = match record.clone() {
             Record::Login { key, record, durable } => {
                 let before = self.logins.insert(key.clone(), *record);
-                self.unsynced.push(Undo::Login(key, before));
+                self.unsynced.push(Undo::Login(key, before.map(Box::new)));
                 durable
             }
             Record::File { key, record } => {
@@ -262,7 +262,7 @@ impl Disk {
     pub(super) fn lose_power(&mut self, undone: usize) {
         for undo in self.unsynced.drain(..).rev().take(undone) {
             match undo {
-                Undo::Login(key, before) => put_back(&mut self.logins, key, before),
+                Undo::Login(key, before) => put_back(&mut self.logins, key, before.map(|before| *before)),
                 Undo::Reading(key, before) => put_back(&mut self.readings, key, before),
             }
         }

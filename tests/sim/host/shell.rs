@@ -194,7 +194,7 @@ impl Host {
         }
         let process = self.process.as_ref()?;
         let understood = match file::understand(bytes, &process.key) {
-            Ok(Shape::Login(tokens, login)) => Ok((Credential::Login(login), Some(tokens))),
+            Ok(Shape::Login(tokens, login)) => Ok((Credential::Login(*login), Some(tokens))),
             Ok(Shape::SignedOut) => Ok((Credential::SignedOut, None)),
             Ok(Shape::NoLogin) => Ok((Credential::NoLogin, None)),
             Err(damage) => Err(damage),
@@ -259,7 +259,6 @@ impl Host {
                 Some(Event::Done)
             }
             Step::Probe if place.unwritable || disk.unwritable => failed("the directory cannot be written"),
-            Step::Probe => Some(Event::Done),
             Step::ReRead => {
                 let (Some(tokens), Some(bytes)) = (in_file, &place.bytes) else { return Some(Event::Changed) };
                 let same = held.holding.still_in(&tokens);
@@ -267,7 +266,7 @@ impl Host {
                 Some(if same { Event::Done } else { Event::Changed })
             }
             Step::CheckLock if is_vendors && place.lock_broken => failed("the lock was taken over"),
-            Step::CheckLock => Some(Event::Done),
+            Step::Probe | Step::CheckLock => Some(Event::Done),
             Step::StoreSuccessor => {
                 let Some(successor) = held.holding.successor() else { return failed("there is no successor") };
                 let kept = !disk.unwritable;

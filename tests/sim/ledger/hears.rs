@@ -39,7 +39,10 @@ impl Ledger {
                 login.refused.insert(token);
                 let interval = login.interval(configured);
                 self.stakes.count(Promise::WaitsAreServed);
-                self.books[n].poll.live.interval = interval;
+                let poll = &mut self.books[n].poll.live;
+                poll.interval = interval;
+                // The rate decides now; only a missing permission is not disproved.
+                poll.setback = poll.setback.filter(|(kind, _)| *kind == Kind::NoPermission);
             }
             Usage::Transient(None) => {
                 let books = &mut self.books[n];

@@ -60,8 +60,10 @@ impl Ledger {
         books.poll.live.last = Some(now);
         books.poll.live.interval = interval;
         books.poll.live.asked_for = false;
+        books.poll.live.ended_so = None;
         if was_stored {
             (books.poll.stored.last, books.poll.stored.interval) = (Some(now), interval);
+            books.poll.stored.ended_so = None;
         }
         books.earned = false;
         books.retry_until = None;
@@ -103,9 +105,7 @@ impl Ledger {
         self.stakes.count(Promise::Spacing);
         let poll = self.books[n].poll.live.clone();
         let floor = login_last.map_or(0, |last| last + time(rules.floor));
-        let setback = poll.setback.filter(|(kind, _)| !poll.asked_for || *kind == Kind::NoPermission);
-        let wait = setback.map_or(0, |(kind, count)| kind.wait(count, poll.interval));
-        let wait = if poll.asked_for { wait } else { wait.max(poll.interval) };
+        let wait = if poll.asked_for && !poll.is_forbidden() { 0 } else { poll.wait() };
         let due = poll.last.map_or(0, |last| last + wait).max(floor);
         // The ledger counts whole milliseconds, the policy's excess has fractions.
         if now + 50 < due {

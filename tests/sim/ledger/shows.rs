@@ -5,7 +5,7 @@ use quotad::policy::status::{AccountState, AccountView};
 
 use super::{Facts, Grant, Ledger, wall};
 use crate::books::time;
-use crate::host::{HOUR, Machine, Time};
+use crate::host::{HOUR, MINUTE, Machine, Time};
 use crate::invariants::Promise;
 
 impl Ledger {
@@ -79,9 +79,11 @@ impl Ledger {
         let is_named = !matches!(view.state, AccountState::Ok | AccountState::Starting);
         let is_unexplained = view.reason.is_empty() || view.action.is_empty();
         let has_no_end = is_named && view.until.is_none() && view.action == "nothing to do";
-        // A verdict takes five seconds of looks.
-        let a_while_ago = machine.now().stamp - std::time::Duration::from_secs(60);
-        let is_over = view.until.is_some_and(|until| until < a_while_ago);
+        // While a verdict is looked for, or a POST is under way, what was settled before stands.
+        let has_passed = view.until.is_some_and(|until| until < machine.now().stamp);
+        let over_since = self.books[n].over_since.filter(|_| has_passed).unwrap_or(now);
+        self.books[n].over_since = has_passed.then_some(over_since);
+        let is_over = now > over_since + MINUTE;
         if is_unexplained || has_no_end || is_over {
             let (state, reason, until, action) = (view.state, view.reason, view.until, view.action);
             self.breaks(Promise::Explained, now, format!("{state:?}: {reason:?}, until {until:?}, {action:?}"));

@@ -21,6 +21,7 @@ use super::secret::{FingerprintKey, Tokens};
 use super::vendor_lock::{self, LockState};
 use crate::disk;
 use crate::model::{Credential, CredentialOwner, Login};
+use crate::provider::field;
 
 /// Larger credential files are not read.
 const LARGEST: u64 = 1 << 20;
@@ -101,7 +102,7 @@ impl CredentialFile {
         };
         let warning = exposed_because(&self.path, &metadata);
         let (tokens, mut login) = match understand(raw.expose_secret(), key) {
-            Ok(Shape::Login(tokens, login)) => (tokens, *login),
+            Ok(Shape::Login(tokens, login)) => (tokens, login),
             Ok(Shape::SignedOut) => return Found { warning, ..found(Credential::SignedOut) },
             Ok(Shape::NoLogin) => return Found { warning, ..found(Credential::NoLogin) },
             Err(Damage { said, doubt }) => return Found { doubt, warning, ..self.unreadable(said) },
@@ -110,7 +111,7 @@ impl CredentialFile {
         login.modified_at = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
         login.unsafe_because = self.unsafe_because(&real_path, &metadata);
         let contents = Some(Contents { tokens, raw, real_path, metadata });
-        Found { credential: Credential::Login(login), doubt: &[], warning, in_use: self.is_in_use(), contents }
+        Found { credential: Credential::Login(*login), doubt: &[], warning, in_use: self.is_in_use(), contents }
     }
 
     /// Whether one of the vendor's clients is at work on the file right now.
@@ -208,11 +209,11 @@ pub struct Damage {
 pub fn understand(raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
     let damage = |said| Damage { said, doubt: &[] };
     let torn = |said| Damage { said, doubt: TORN };
-    let login = match serde_json::from_slice::<Value>(raw) {
-        Ok(Value::Object(mut root)) => root.remove(LOGIN).unwrap_or(Value::Null),
-        Ok(_) => return Err(damage("is JSON, but not an object; log in again")),
-        Err(_) if raw.trim_ascii().is_empty() => return Err(torn("is empty; log in again")),
-        Err(_) => return Err(torn("is not JSON; log in again")),
+    let login = match field::json(raw) {
+        Some(Value::Object(mut root)) => root.remove(LOGIN).unwrap_or(Value::Null),
+        Some(_) => return Err(damage("is JSON, but not an object; log in again")),
+        None if raw.trim_ascii().is_empty() => return Err(torn("is empty; log in again")),
+        None => return Err(torn("is not JSON; log in again")),
     };
     let mut login = match login {
         Value::Object(login) => login,
@@ -226,7 +227,7 @@ pub fn understand(raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
         (None, Ok(None)) => return Ok(Shape::SignedOut),
         (None, _) => return Err(damage("holds a refresh token but no access token; log in again")),
     };
-    let facts = Login {
+    let facts = Box::new(Login {
         access: key.fingerprint(&tokens.access),
         refresh: tokens.refresh.as_ref().map(|token| key.fingerprint(token)),
         expires_at: moment(login.get("expiresAt")),
@@ -236,8 +237,8 @@ pub fn understand(raw: &[u8], key: &FingerprintKey) -> Result<Shape, Damage> {
         identity: None,
         modified_at: None,
         unsafe_because: None,
-    };
-    Ok(Shape::Login(tokens, Box::new(facts)))
+    });
+    Ok(Shape::Login(tokens, facts))
 }
 
 /// Takes a token out of the login; absent, null and empty are none.

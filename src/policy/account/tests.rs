@@ -2,9 +2,13 @@
 
 mod files;
 mod login_end;
+mod memory;
 mod modes;
 mod reference;
+mod outcomes;
 mod rates;
 mod refreshing;
+mod shell;
 mod storm;
+mod words;
 mod world;

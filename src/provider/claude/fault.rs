@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::model::{Failure, Refusal, UsageOutcome};
 use crate::policy::retry_after;
 use crate::policy::time::Stamp;
-use crate::provider::Reply;
+use crate::provider::{Reply, field};
 
 /// What an answer of the usage endpoint other than a success means.
 pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
@@ -90,7 +90,7 @@ struct Fault {
 impl Fault {
     /// `None` when the body is not a JSON object: then no API wrote it.
     fn read(reply: &Reply) -> Option<Self> {
-        let body: Value = serde_json::from_slice(&reply.body).ok()?;
+        let body = field::json(&reply.body)?;
         let mut fault = Self { codes: Vec::new(), messages: String::new() };
         body.is_object().then(|| fault.collect(&body))?;
         Some(fault)
@@ -350,6 +350,7 @@ mod tests {
             (400, "{}", "unknown"),
             (409, "", "unknown"),
             (408, PAGE, "unknown"),
+            (408, r#"{"code":"refresh_token_reused"}"#, "unknown"),
             (500, SERVER, "unknown"),
             (503, MOMENT, "unknown"),
             (529, OVERLOADED, "unknown"),

@@ -24,9 +24,9 @@ const MOST_REPORTS: usize = 100;
 
 /// What a success of the usage endpoint says.
 pub(super) fn read(reply: &Reply) -> UsageOutcome {
-    let read = match serde_json::from_slice(&reply.body) {
-        Ok(body) => windows(&body).ok_or("the answer is JSON, but names no usage window"),
-        Err(_) => Err("the answer is not JSON"),
+    let read = match field::json(&reply.body) {
+        Some(body) => windows(&body).ok_or("the answer is JSON, but names no usage window"),
+        None => Err("the answer is not JSON"),
     };
     match read {
         Ok(windows) => UsageOutcome::Answered { windows, plan: None },

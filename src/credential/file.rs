@@ -20,7 +20,7 @@ use super::vendor_lock::{self, LockState};
 use crate::disk;
 use crate::model::{Credential, CredentialOwner, Login, ProviderId, Whereabouts};
 use crate::provider::store::{Form, Stored};
-use crate::provider::{self, Provider};
+use crate::provider::{self, Provider, field};
 
 /// Larger credential files are not read.
 const LARGEST: u64 = 1 << 20;
@@ -259,10 +259,10 @@ pub fn understand(provider: &dyn Provider, raw: &[u8], key: &FingerprintKey) -> 
     if raw.trim_ascii().is_empty() {
         return Err(torn("is empty; log in again"));
     }
-    let content = match (serde_json::from_slice(raw), str::from_utf8(raw)) {
-        (Ok(json), _) => json,
-        (Err(_), Ok(text)) if provider.store().form == Form::Text => Value::String(text.to_owned()),
-        (Err(_), _) => return Err(torn("is not JSON; log in again")),
+    let content = match (field::json(raw), str::from_utf8(raw)) {
+        (Some(json), _) => json,
+        (None, Ok(text)) if provider.store().form == Form::Text => Value::String(text.to_owned()),
+        (None, _) => return Err(torn("is not JSON; log in again")),
     };
     make_out(provider, content, key)
 }

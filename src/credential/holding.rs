@@ -89,13 +89,14 @@ impl Holding {
         Stock { credential, unplaced, placed, keeps_stranger }
     }
 
-    /// Whether the file still holds the refresh token that was decided on.
+    /// Whether the file still holds the tokens that were decided on. A server that does not rotate leaves the refresh
+    /// token as it was: then only the access token tells that somebody else has refreshed.
     pub fn still_in(&self, in_file: &Tokens) -> bool {
-        let decided = self.current.as_ref().and_then(|tokens| tokens.refresh.as_ref());
-        match (decided, &in_file.refresh) {
-            (Some(one), Some(other)) => one.expose_secret() == other.expose_secret(),
-            _ => false,
-        }
+        let same = |one: &SecretString, other: &SecretString| one.expose_secret() == other.expose_secret();
+        self.current.as_ref().is_some_and(|decided| {
+            let refresh = decided.refresh.as_ref().zip(in_file.refresh.as_ref());
+            refresh.is_some_and(|(one, other)| same(one, other)) && same(&decided.access, &in_file.access)
+        })
     }
 
     /// Takes in what `posted` was exchanged for; `in_file` is what the file held then, `dir` the state directory.
@@ -138,5 +139,30 @@ impl Holding {
     /// The successor lies in its place: lets go of it, for its stored form to be removed.
     pub fn settle(&mut self) -> Option<Successor> {
         self.successor.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_still_in_the_file_only_if_neither_was_exchanged() {
+        let tokens = |access: &str, refresh: Option<&str>| Tokens {
+            access: format!("sk-ant-oat01-FAKE-{access}").into(),
+            refresh: refresh.map(|refresh| format!("sk-ant-ort01-FAKE-{refresh}").into()),
+            tenant: None,
+        };
+        let mut holding = Holding::new(FingerprintKey::new(&[1; 32]), Vec::new());
+        assert!(!holding.still_in(&tokens("A1", Some("R1"))), "nothing was decided on");
+        holding.take_stock(Credential::NoLogin, Some(&tokens("A1", Some("R1"))), Stamp::UNIX_EPOCH);
+        for (in_file, still) in [
+            (tokens("A1", Some("R1")), true),
+            (tokens("A2", Some("R2")), false),
+            (tokens("A2", Some("R1")), false),
+            (tokens("A1", None), false),
+        ] {
+            assert_eq!(holding.still_in(&in_file), still, "{in_file:?}");
+        }
     }
 }

@@ -149,6 +149,7 @@ impl CooldownRecord {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::time::Stamp;
     use super::*;
 
     const fn minutes(n: u64) -> Duration {
@@ -185,6 +186,44 @@ mod tests {
         pause.close(&ladder(), minutes(20), Moment::default());
         pause.close(&ladder(), minutes(20), Moment::default() + minutes(15));
         assert_eq!(pause.climb(Moment::default() + minutes(25)), 0, "later successes do not extend it");
+    }
+
+    #[test]
+    fn of_two_pauses_the_longer_wait_is_the_harsher_then_the_higher_rung_then_the_failures() {
+        let clear = Cooldown::default();
+        let mut failed = clear;
+        failed.count();
+        let mut climbed = clear;
+        climbed.climb(Moment::default());
+        let mut waits = clear;
+        waits.wait(Deadline::after(Moment::default(), minutes(5)));
+        let mut waits_longer = clear;
+        waits_longer.wait(Deadline::after(Moment::default(), minutes(6)));
+        let rising = [clear, failed, climbed, waits, waits_longer];
+        for (n, milder) in rising.iter().enumerate() {
+            for harsher in &rising[n + 1..] {
+                assert!(harsher.is_harsher_than(milder) && !milder.is_harsher_than(harsher), "{milder:?} {harsher:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pause_is_shown_as_clear_then_cooling_then_probing_until_a_success() {
+        let now = |minute| Now { moment: Moment::default() + minutes(minute), stamp: Stamp::UNIX_EPOCH };
+        let mut pause = Cooldown::default();
+        assert_eq!(pause.view(now(0)), GateView { state: GateState::Clear, failures: 0, rung: None, until: None });
+        pause.count();
+        let rung = pause.climb(Moment::default());
+        pause.wait(Deadline::after(Moment::default(), ladder().cooldown(rung)));
+        let shown = |pause: &Cooldown, minute| {
+            let view = pause.view(now(minute));
+            (view.state, view.failures, view.rung, view.until)
+        };
+        let until = Some(Stamp::from_second(60).unwrap());
+        assert_eq!(shown(&pause, 4), (GateState::Cooling, 1, Some(0), until));
+        assert_eq!(shown(&pause, 5), (GateState::Probing, 1, Some(0), None));
+        pause.close(&ladder(), minutes(20), Moment::default() + minutes(6));
+        assert_eq!(shown(&pause, 6), (GateState::Clear, 0, None, None));
     }
 
     #[test]
@@ -247,7 +286,7 @@ mod tests {
                         prop_assert!(pause.admits(at) && pause.open_rung() == before.open_rung());
                     }
                     Turn::Restart => {
-                        let now = Now { moment: at, stamp: super::super::time::Stamp::UNIX_EPOCH };
+                        let now = Now { moment: at, stamp: Stamp::UNIX_EPOCH };
                         let stored = serde_json::to_string(&pause.save(now, &"boot".to_owned())).unwrap();
                         let record: CooldownRecord = serde_json::from_str(&stored).unwrap();
                         pause = record.restore(now, &"boot".to_owned());

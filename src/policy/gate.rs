@@ -231,6 +231,26 @@ mod tests {
     }
 
     #[test]
+    fn a_success_keeps_what_a_relapse_needs_and_forgets_what_the_server_demanded() {
+        let mut gate = Gate::default();
+        refuse(&mut gate, Some(16), 0);
+        assert_eq!(gate.demanded(), Some(minutes(16)));
+        assert!(gate.succeed(&rules(), minutes(20), at(16)), "it was open");
+        assert!(!gate.succeed(&rules(), minutes(20), at(17)), "and is no more");
+        assert_eq!(gate.demanded(), None);
+        refuse(&mut gate, None, 18);
+        assert_eq!(gate.pause.open_rung(), Some(1), "soon after the success the incident goes on");
+    }
+
+    #[test]
+    fn of_two_gates_for_one_endpoint_the_longer_wait_counts_whichever_is_asked() {
+        let (mut short, mut long) = (Gate::default(), Gate::default());
+        refuse(&mut short, None, 0);
+        refuse(&mut long, Some(600), 0);
+        assert_eq!((short.harsher(long), long.harsher(short)), (long, long));
+    }
+
+    #[test]
     fn a_gate_that_was_stored_and_restored_is_the_same_gate() {
         let now = Now { moment: at(1), stamp: Stamp::from_second(1_800_000_000).unwrap() };
         let boot = "boot".to_owned();
@@ -263,6 +283,16 @@ mod tests {
             pace.recover(minutes(10));
         }
         assert_eq!(pace, Pace::default());
+    }
+
+    #[test]
+    fn an_excess_of_a_hundredth_still_counts_and_one_below_goes() {
+        let (configured, hundredth) = (Duration::from_secs(1000), Duration::from_secs(10));
+        let mut pace = Pace { excess: Duration::from_nanos(11_111_111_111) };
+        pace.recover(configured);
+        assert_eq!(pace.interval(configured), configured + hundredth);
+        pace.recover(configured);
+        assert_eq!(pace.interval(configured), configured);
     }
 
     #[test]

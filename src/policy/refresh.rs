@@ -234,6 +234,19 @@ mod tests {
     }
 
     #[test]
+    fn a_token_whose_expiry_is_not_known_is_never_due_and_never_expired() {
+        let unknown = Login { expires_at: None, ..login(0) };
+        for mode in [RefreshMode::Always, RefreshMode::WhenIdle] {
+            assert_eq!(
+                due(&RefreshRules { mode, ..rules() }, &unknown, Duration::from_hours(1), now()),
+                None,
+                "{mode:?}"
+            );
+        }
+        assert!(!is_expired(&unknown, now()));
+    }
+
+    #[test]
     fn when_idle_waits_until_token_and_file_have_lain_untouched() {
         let rules = RefreshRules { mode: RefreshMode::WhenIdle, owner: CredentialOwner::Vendor, ..rules() };
         let ago = |seconds: i64| Some(Stamp::from_second(1_800_000_000 - seconds).unwrap());

@@ -287,6 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn steps_have_the_names_that_the_tests_which_kill_at_them_use() {
+        assert_eq!(
+            Step::ALL.map(Step::as_str).join(" "),
+            "lock probe re-read open-fence check-lock post store-successor compare stage replace read-back settle unlock"
+        );
+    }
+
+    #[test]
     fn nothing_is_posted_unless_every_step_before_it_succeeded() {
         for step in [Step::Lock, Step::Probe, Step::ReRead, Step::OpenFence, Step::CheckLock] {
             for event in [failed(), Event::Changed] {

@@ -190,3 +190,90 @@ impl AccountView {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{Source, Window};
+
+    #[test]
+    fn words_are_the_contracts() {
+        assert_eq!(
+            AccountState::ALL.map(AccountState::as_str).join(" "),
+            "starting ok waiting throttled auth-paused dead signed-out no-permission offline failing paused"
+        );
+        for state in AccountState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str(), "JSON says the same");
+        }
+        for (state, word) in [
+            (GateState::Clear, "clear"),
+            (GateState::Cooling, "cooling"),
+            (GateState::Probing, "probing"),
+            (GateState::Blocked, "blocked"),
+        ] {
+            assert_eq!(state.as_str(), word);
+            assert_eq!(serde_json::to_value(state).unwrap(), word);
+        }
+    }
+
+    fn at(minute: i64) -> Stamp {
+        Stamp::from_second(1_800_000_000 + 60 * minute).unwrap()
+    }
+
+    /// A view whose interval is ten minutes, with a reading of minute 0 whose one window is reset then.
+    fn view(resets_at: Option<Stamp>) -> AccountView {
+        let window = Window { used_percent: Some(41.0), resets_at, ..Window::named("five_hour", "5-hour") };
+        let gate = GateView { state: GateState::Clear, failures: 0, rung: None, until: None };
+        AccountView {
+            name: AccountName::parse("personal").unwrap(),
+            provider: ProviderId::new("claude"),
+            plan: None,
+            state: AccountState::Ok,
+            reason: String::new(),
+            since: at(0),
+            until: None,
+            action: String::new(),
+            reading: Some(Reading {
+                windows: vec![window],
+                plan: None,
+                read_at: at(0),
+                source: Source::Api,
+                earlier: None,
+            }),
+            next_poll_at: None,
+            interval: Duration::from_mins(10),
+            credentials: CredentialView {
+                path: String::new(),
+                owner: CredentialOwner::Vendor,
+                refresh: RefreshMode::Never,
+                expires_at: None,
+                login_ends_at: None,
+            },
+            usage_gate: gate.clone(),
+            token_gate: gate.clone(),
+            auth_gate: gate,
+            counters: Counters::default(),
+            exchanges: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_reading_is_stale_once_older_than_two_intervals_or_once_a_window_of_it_was_reset() {
+        for (resets_at, now, stale) in [
+            (None, 0, false),
+            (None, 20, false),
+            (None, 21, true),
+            (None, -30, false),
+            (Some(15), 14, false),
+            (Some(15), 15, true),
+            (Some(15), 16, true),
+            (Some(90), 20, false),
+            (Some(90), 21, true),
+        ] {
+            assert_eq!(view(resets_at.map(at)).is_stale(at(now)), stale, "reset at {resets_at:?}, looked at at {now}");
+        }
+        assert!(AccountView { reading: None, ..view(None) }.is_stale(at(0)), "nothing read is nothing current");
+    }
+}

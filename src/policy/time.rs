@@ -202,6 +202,20 @@ mod tests {
     }
 
     #[test]
+    fn wall_times_before_and_after_now_are_told_from_it() {
+        let now = now(10_000, 1_000_000);
+        let wall = |second| Stamp::from_second(second).unwrap();
+        for (millis, second) in [(4_000, 999_994), (10_000, 1_000_000), (13_000, 1_000_003)] {
+            assert_eq!(now.stamp_at(Moment::from_millis(millis)), wall(second));
+        }
+        assert_eq!(now.stamp_at(Moment::from_millis(u64::MAX)), Stamp::MAX, "the end of time is shown as such");
+        for (second, until, since) in [(999_990, 0, 10), (1_000_000, 0, 0), (1_000_007, 7, 0)] {
+            assert_eq!(now.until(wall(second)), Duration::from_secs(until));
+            assert_eq!(now.since(wall(second)), Duration::from_secs(since));
+        }
+    }
+
+    #[test]
     fn fractions_of_a_millisecond_are_waited_in_full() {
         assert_eq!(Moment::default() + Duration::from_nanos(1), Moment::from_millis(1));
     }

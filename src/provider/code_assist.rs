@@ -31,7 +31,7 @@ pub(super) struct Account {
 impl Account {
     /// What the first answer says; `None` when it is no JSON object.
     pub(super) fn read(reply: &Reply) -> Option<Self> {
-        let body: Value = serde_json::from_slice(&reply.body).ok().filter(Value::is_object)?;
+        let body = field::json(&reply.body).filter(Value::is_object)?;
         let project = &body["cloudaicompanionProject"];
         let project = field::name(project).or_else(|| field::name(&project["id"]));
         let tier = |name: &str| field::name(&body[name]["name"]).or_else(|| field::name(&body[name]["id"]));
@@ -98,7 +98,7 @@ pub(super) fn outcome(
     windows: impl FnOnce(&Value) -> Result<Vec<Window>, &'static str>,
 ) -> UsageOutcome {
     let read = match reply.status {
-        200..=299 => serde_json::from_slice(&reply.body).map_err(|_| "the answer is not JSON"),
+        200..=299 => field::json(&reply.body).ok_or("the answer is not JSON"),
         _ => return refusal(reply, received),
     };
     match read.and_then(|body| windows(&body)) {
@@ -109,7 +109,7 @@ pub(super) fn outcome(
 
 /// What an answer other than a success means. The reason stands in the details, or only in the message.
 pub(super) fn refusal(reply: &Reply, received: Stamp) -> UsageOutcome {
-    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let body = field::json(&reply.body).unwrap_or_default();
     let error = &body["error"];
     let names = |reason: &str| {
         field::elements(&error["details"]).any(|detail| detail["reason"] == reason)

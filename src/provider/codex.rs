@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::field::{self, Decimal};
 use super::store::{Form, Layout, Place, Root, Store, Stored, StoredLogin, Unit, moment, take_token, text};
 use super::{
-    Endpoints, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, distinct, fault, jwt,
+    Endpoints, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, answer, distinct, fault, jwt,
 };
 use crate::model::{Failure, ProviderId, RefreshMode, UsageOutcome, Window};
 use crate::policy::time::Stamp;
@@ -62,16 +62,10 @@ impl Provider for Codex {
     }
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
-        if !(200..=299).contains(&reply.status) {
-            return fault::usage(reply, received);
-        }
-        let read = match serde_json::from_slice(&reply.body) {
-            Ok(body) => windows(&body, received)
-                .map(|windows| UsageOutcome::Answered { windows, plan: field::name(&body["plan_type"]) })
-                .ok_or("the answer is JSON, but names no rate limit"),
-            Err(_) => Err("the answer is not JSON"),
-        };
-        read.unwrap_or_else(|how| UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None })
+        answer(reply, received, |body| match windows(&body, received) {
+            Some(windows) => UsageOutcome::Answered { windows, plan: field::name(&body["plan_type"]) },
+            None => fault::garbage("the answer is JSON, but names no rate limit"),
+        })
     }
 
     /// The path depends on the base that is configured. So a 404 asks once at the other one; only a verdict from

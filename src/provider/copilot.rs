@@ -71,7 +71,7 @@ impl Provider for Copilot {
     }
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
-        let body = serde_json::from_slice::<Value>(&reply.body).ok().filter(Value::is_object);
+        let body = field::json(&reply.body).filter(Value::is_object);
         match (reply.status, &body) {
             (200..=299, Some(body)) => quota(body),
             (200..=299, None) => garbage("the answer is no JSON object"),

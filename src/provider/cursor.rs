@@ -73,7 +73,7 @@ impl Provider for Cursor {
             return fault::usage(reply, received);
         }
         let garbage = |how| UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None };
-        let Ok(body) = serde_json::from_slice::<Value>(&reply.body) else { return garbage("the answer is not JSON") };
+        let Some(body) = field::json(&reply.body) else { return garbage("the answer is not JSON") };
         match of_period(&body).or_else(|| of_summary(&body)).or_else(|| of_requests(&body)) {
             Some(windows) => UsageOutcome::Answered {
                 windows: distinct(windows.into_iter()),
@@ -114,7 +114,7 @@ fn dashboard_request(endpoints: &Endpoints, user: &str, path: &str) -> Request {
 
 /// Whether the editor's call was answered, but not with an individual plan: a team's or an enterprise's login.
 fn names_no_plan(reply: &Reply) -> bool {
-    let body = serde_json::from_slice::<Value>(&reply.body).ok().filter(Value::is_object);
+    let body = field::json(&reply.body).filter(Value::is_object);
     body.is_some_and(|body| match reply.status {
         200..=299 => of_period(&body).is_none(),
         status => status == 404,
@@ -142,7 +142,7 @@ fn joined(summary: UsageOutcome, requests: UsageOutcome, resets_at: Option<Stamp
 }
 
 fn cycle_end(reply: &Reply) -> Option<Stamp> {
-    field::timestamp(&serde_json::from_slice::<Value>(&reply.body).ok()?["billingCycleEnd"])
+    field::timestamp(&field::json(&reply.body)?["billingCycleEnd"])
 }
 
 const MONTH: &str = "month";

@@ -128,7 +128,7 @@ struct Fault {
 impl Fault {
     /// `None` when the body is not a JSON object: then no API wrote it.
     fn read(reply: &Reply) -> Option<Self> {
-        let body: Value = serde_json::from_slice(&reply.body).ok()?;
+        let body = field::json(&reply.body)?;
         let mut fault = Self { codes: Vec::new(), messages: String::new() };
         body.is_object().then(|| fault.collect(&body))?;
         Some(fault)
@@ -400,6 +400,7 @@ mod tests {
             (400, "{}", "unknown"),
             (409, "", "unknown"),
             (408, PAGE, "unknown"),
+            (408, r#"{"code":"refresh_token_reused"}"#, "unknown"),
             (500, SERVER, "unknown"),
             (503, MOMENT, "unknown"),
             (529, OVERLOADED, "unknown"),

@@ -12,6 +12,11 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::model::Amount;
+/// The JSON value that these bytes are; `None` for anything else. By way of text, because `serde_json` brings that
+/// reader ready-made: in a debug build it is ten times as fast as one made here, and the simulation reads millions.
+pub fn json(bytes: &[u8]) -> Option<Value> {
+    str::from_utf8(bytes).ok()?.parse().ok()
+}
 
 /// A finite number: JSON integer, JSON float, or a decimal string, exponent form included (`"0E-10"`).
 pub fn number(value: &Value) -> Option<f64> {

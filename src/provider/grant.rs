@@ -137,6 +137,19 @@ mod tests {
     }
 
     #[test]
+    fn scopes_come_as_words_or_as_a_list() {
+        for (scope, expected) in [
+            (json!("a b"), Some(vec!["a".to_owned(), "b".to_owned()])),
+            (json!(["a", 7, "b"]), Some(vec!["a".to_owned(), "b".to_owned()])),
+            (json!([]), None),
+            (json!(7), None),
+        ] {
+            let body = json!({"access_token": "sk-ant-oat01-FAKE", "scope": scope});
+            assert_eq!(granted(body.to_string()).unwrap().scopes, expected, "{scope}");
+        }
+    }
+
+    #[test]
     fn each_token_is_taken_from_its_own_member() {
         let (mut members, whole) = arrived(ROTATED.as_bytes());
         assert!(whole);

@@ -81,7 +81,7 @@ impl Provider for Grok {
     }
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
-        let body: Option<Value> = serde_json::from_slice(&reply.body).ok();
+        let body = field::json(&reply.body);
         let garbage = |how| UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None };
         match (reply.status, body) {
             (200..=299, None) => garbage("the answer is not JSON"),

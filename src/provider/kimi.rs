@@ -6,13 +6,13 @@
 //! disagreed is not shown. `totalQuota` is not read: it stood at one percent used while plans were used up.
 //! Facts: `reference/providers.md`, section 6.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::period::{self, DAY, HOUR, MONTH, WEEK};
 use super::store::{self, Form, Layout, Place, Root, Store, Stored, StoredLogin, Unit, moment, text};
 use super::{Endpoints, Grant, Method, Provider, Reply, Request, SecretPlace, TokenEncoding};
-use super::{distinct, fault, grant, jwt};
+use super::{answer, distinct, fault, grant, jwt};
 use crate::model::{Failure, ProviderId, RefreshMode, Refusal, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -106,18 +106,13 @@ impl Provider for Kimi {
     }
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
-        let body = match reply.status {
-            200..=299 => serde_json::from_slice::<Value>(&reply.body),
-            _ => return refusal(reply, received),
-        };
-        let read = match &body {
-            Ok(body) => windows(body).ok_or("the answer is JSON, but names no limit"),
-            Err(_) => Err("the answer is not JSON"),
-        };
-        match read {
-            Ok(windows) => UsageOutcome::Answered { windows, plan: body.ok().and_then(|body| plan(&body)) },
-            Err(how) => UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None },
+        if !(200..=299).contains(&reply.status) {
+            return refusal(reply, received);
         }
+        answer(reply, received, |body| match windows(&body) {
+            Some(windows) => UsageOutcome::Answered { windows, plan: plan(&body) },
+            None => fault::garbage("the answer is JSON, but names no limit"),
+        })
     }
 
     /// The vendor's own clients give a login up at any 401 or 403 of its API.
@@ -138,7 +133,7 @@ impl Provider for Kimi {
 /// without the plan with a 404; a page says neither.
 fn refusal(reply: &Reply, received: Stamp) -> UsageOutcome {
     let is_mute = reply.body.trim_ascii().is_empty() && reply.header("cf-mitigated").is_none();
-    let is_json = serde_json::from_slice::<Map<String, Value>>(&reply.body).is_ok();
+    let is_json = field::json(&reply.body).is_some_and(|body| body.is_object());
     let rejected = UsageOutcome::Rejected { permanent: false, said: "the token was refused" };
     match (reply.status, fault::usage(reply, received)) {
         (401 | 403, UsageOutcome::NoPermission { .. }) => rejected,

@@ -45,7 +45,7 @@ impl Provider for MiniMax {
 
     /// The code inside decides, whatever the status is: a refused key comes with 200 and with 403.
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
-        let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let body = field::json(&reply.body).unwrap_or_default();
         let codes = [&body, &body["data"]].map(|holder| field::number(&holder["base_resp"]["status_code"]));
         let code = codes.into_iter().flatten().next();
         match code.filter(|code| *code != 0.0) {

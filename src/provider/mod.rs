@@ -331,7 +331,7 @@ fn distinct(reports: impl Iterator<Item = Window>) -> Vec<Window> {
 /// What `read` makes of the JSON of a success; of anything else, what it means.
 fn answer(reply: &Reply, received: Stamp, read: impl FnOnce(Value) -> UsageOutcome) -> UsageOutcome {
     match reply.status {
-        200..=299 => serde_json::from_slice(&reply.body).map_or(fault::garbage("the answer is not JSON"), read),
+        200..=299 => field::json(&reply.body).map_or(fault::garbage("the answer is not JSON"), read),
         _ => fault::usage(reply, received),
     }
 }

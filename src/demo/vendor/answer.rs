@@ -257,8 +257,13 @@ fn edited(mut reply: Reply, edit: impl FnOnce(&mut Value)) -> Reply {
 }
 
 pub(super) fn json(status: u16, body: &Value) -> Reply {
+    text(status, body.to_string())
+}
+
+/// The same, of a body already written.
+pub(super) fn text(status: u16, body: String) -> Reply {
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-    Reply { status, headers, body: body.to_string().into_bytes() }
+    Reply { status, headers, body: body.into_bytes() }
 }
 
 /// The API's error envelope (providers.md 1.4).

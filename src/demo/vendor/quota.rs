@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::RetryAfter;
 use crate::policy::time::Stamp;
@@ -61,41 +61,46 @@ impl Quota {
 
     /// The body of one answered request: version 3 of providers.md 1.2. Reset times differ by microseconds from one
     /// answer to the next, as the vendor's do.
-    pub(super) fn answer(&mut self, now: Stamp) -> Value {
+    pub(super) fn answer(&mut self, now: Stamp) -> String {
         self.answered += 1;
         for meter in [&mut self.five_hour, &mut self.seven_day, &mut self.weekly_scoped] {
             meter.advance(now);
             meter.used += meter.growth;
         }
         let jitter = Duration::from_micros(self.answered * 137 % 1_000);
-        let resets_at = |meter: &Meter| (meter.resets_at + jitter).strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string();
-        let window = |meter: &Meter| {
-            json!({"utilization": meter.used, "resets_at": resets_at(meter), "limit_dollars": null,
-                   "used_dollars": null, "remaining_dollars": null, "locked_reason": null})
+        let shown = |meter: &Meter| {
+            let resets_at = (meter.resets_at + jitter).strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00");
+            (meter.used, meter.used.round() as i64, resets_at.to_string())
         };
-        let limit = |kind: &str, group: &str, meter: &Meter, scope: Value| {
-            json!({"kind": kind, "group": group, "percent": meter.used.round() as i64, "severity": "normal",
-                   "resets_at": resets_at(meter), "scope": scope, "is_active": kind == "session"})
-        };
-        let scope = json!({"model": {"id": null, "display_name": self.model}, "surface": null});
-        json!({
-            "five_hour": window(&self.five_hour),
-            "seven_day": window(&self.seven_day),
+        let [(session, session_percent, session_ends), (week, week_percent, week_ends), (_, scoped, scoped_ends)] =
+            [&self.five_hour, &self.seven_day, &self.weekly_scoped].map(shown);
+        let model = Value::from(self.model.as_str());
+        format!(
+            r#"{{
+            "five_hour": {{"utilization": {session:?}, "resets_at": "{session_ends}", "limit_dollars": null,
+                           "used_dollars": null, "remaining_dollars": null, "locked_reason": null}},
+            "seven_day": {{"utilization": {week:?}, "resets_at": "{week_ends}", "limit_dollars": null,
+                           "used_dollars": null, "remaining_dollars": null, "locked_reason": null}},
             "seven_day_oauth_apps": null, "seven_day_opus": null, "seven_day_sonnet": null,
             "tangelo": null, "iguana_necktie": null,
-            "nimbus_quill": {"utilization": 0.0, "resets_at": null, "locked_reason": null},
-            "extra_usage": {"is_enabled": false, "monthly_limit": null, "used_credits": null, "utilization": null,
-                            "currency": null, "decimal_places": null, "disabled_reason": null},
+            "nimbus_quill": {{"utilization": 0.0, "resets_at": null, "locked_reason": null}},
+            "extra_usage": {{"is_enabled": false, "monthly_limit": null, "used_credits": null, "utilization": null,
+                             "currency": null, "decimal_places": null, "disabled_reason": null}},
             "limits": [
-                limit("session", "session", &self.five_hour, Value::Null),
-                limit("weekly_all", "weekly", &self.seven_day, Value::Null),
-                limit("weekly_scoped", "weekly", &self.weekly_scoped, scope),
+                {{"kind": "session", "group": "session", "percent": {session_percent}, "severity": "normal",
+                  "resets_at": "{session_ends}", "scope": null, "is_active": true}},
+                {{"kind": "weekly_all", "group": "weekly", "percent": {week_percent}, "severity": "normal",
+                  "resets_at": "{week_ends}", "scope": null, "is_active": false}},
+                {{"kind": "weekly_scoped", "group": "weekly", "percent": {scoped}, "severity": "normal",
+                  "resets_at": "{scoped_ends}", "is_active": false,
+                  "scope": {{"model": {{"id": null, "display_name": {model}}}, "surface": null}}}}
             ],
-            "spend": {"used": {"amount_minor": 0, "currency": "USD", "exponent": 2}, "limit": null, "percent": 0,
-                      "severity": "normal", "enabled": false, "cap": null, "balance": null},
+            "spend": {{"used": {{"amount_minor": 0, "currency": "USD", "exponent": 2}}, "limit": null, "percent": 0,
+                       "severity": "normal", "enabled": false, "cap": null, "balance": null}},
             "member_dashboard_available": false,
-            "seven_day_breakdown": null,
-        })
+            "seven_day_breakdown": null
+        }}"#
+        )
     }
 }
 
@@ -181,12 +186,13 @@ mod tests {
     fn numbers_grow_with_use_and_start_over_at_the_reset() {
         let start = Stamp::UNIX_EPOCH;
         let mut quota = Quota::new(start);
-        assert_eq!(quota.answer(start)["five_hour"]["utilization"], 14.5);
-        let body = quota.answer(start + seconds(60));
+        let mut answer = |now| serde_json::from_str::<Value>(&quota.answer(now)).unwrap();
+        assert_eq!(answer(start)["five_hour"]["utilization"], 14.5);
+        let body = answer(start + seconds(60));
         assert_eq!(body["five_hour"]["utilization"], 15.0);
         assert_eq!(body["five_hour"]["resets_at"], "1970-01-01T05:00:00.000274+00:00");
         assert_eq!(body["limits"][2]["scope"]["model"]["display_name"], "Fable");
-        let body = quota.answer(start + seconds(11 * 3_600));
+        let body = answer(start + seconds(11 * 3_600));
         assert_eq!(body["five_hour"]["utilization"], 0.5, "two resets later");
         assert_eq!(quota.five_hour.resets_at, start + seconds(15 * 3_600));
         assert!(body["seven_day"]["utilization"].as_f64().unwrap() > 6.0, "the week runs on");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::CLIENT_ID;
-use super::answer::{Answer, Delivery, Plan, RetryAfter, error, json, rate_limited};
+use super::answer::{Answer, Delivery, Plan, RetryAfter, error, json, rate_limited, text};
 use super::http::Request;
 use super::quota::{Budget, Quota, Spent};
 use super::shelf::{PLANS, Shelf};
@@ -280,7 +280,7 @@ impl World {
             return rate_limited(budget.retry_after, now);
         }
         let quota = self.quotas.entry(family.account.clone()).or_insert_with(|| Quota::new(now));
-        json(200, &quota.answer(now))
+        text(200, quota.answer(now))
     }
 
     fn answer_token(&mut self, request: &Request, now: Stamp) -> Reply {

@@ -114,6 +114,8 @@ impl Account {
         if is_new {
             self.on_delegated_change(turn);
         }
+        // What the file brought has been exchanged before it was asked with: a rotating token is no escape.
+        self.early &= !is_new;
         if is_foreign {
             turn.tell(Event::CredentialsChanged);
             self.auth.lift();
@@ -155,15 +157,13 @@ impl Account {
             self.token = self.token.harsher(Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice));
             self.auth = AuthPause::cautious(&self.rules.auth, turn.now.moment, turn.dice);
             self.cautious = false;
-            self.persist_gates(turn);
         }
         let spread = FIRST_POLLS.min(self.rules.interval / 10).mul_f64(turn.dice.roll());
         let first = Deadline::after(turn.now.moment, spread);
         self.next_poll = Some(self.next_poll.map_or(first, |stored| if fresh { stored.later(first) } else { stored }));
         self.hold_back();
-        if !fresh {
-            self.persist_login(true, turn);
-        }
+        // Stored anew: on another boot, a deadline that a clock set back has lengthened must not begin again at each start.
+        self.persist_gates(turn);
         if recalled.unnamed.as_ref().is_some_and(|unnamed| *unnamed != LoginRecord::default()) {
             self.move_unnamed(turn);
         }

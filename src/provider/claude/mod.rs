@@ -116,6 +116,26 @@ mod tests {
         assert!(endpoints.user_agent.starts_with("quotad/"));
     }
 
+    #[test]
+    fn a_success_is_read_for_its_numbers_or_tokens_and_anything_else_for_its_fault() {
+        let reply = |status, body: &str| Reply { status, headers: Vec::new(), body: body.into() };
+        let usage = r#"{"five_hour": {"utilization": 41, "resets_at": null}}"#;
+        let grant = r#"{"access_token": "sk-ant-oat01-FAKE", "refresh_token": "sk-ant-ort01-FAKE"}"#;
+        for (status, is_success) in [(199, false), (200, true), (204, true), (299, true), (300, false), (500, false)] {
+            let read = Claude.read_usage(&reply(status, usage), Stamp::UNIX_EPOCH);
+            assert_eq!(matches!(read, UsageOutcome::Answered { .. }), is_success, "{status}");
+            assert_eq!(Claude.read_refresh(&reply(status, grant), Stamp::UNIX_EPOCH).is_ok(), is_success, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_the_vendor_is_what_its_documents_and_users_say() {
+        assert_eq!(Claude.id(), ProviderId::new("claude"));
+        assert_eq!(Claude.floor(), Duration::from_mins(5));
+        assert_eq!(Claude.usage_scope(), Some("user:profile"));
+        assert_eq!(Claude.login_command(), "claude /login");
+    }
+
     proptest! {
         #[test]
         fn no_answer_makes_a_reader_panic(status in any::<u16>(), body in any::<Vec<u8>>(), advice in "\\PC{0,9}") {

@@ -21,9 +21,9 @@ const KNOWN_KEYS: [&str; 5] = [SESSION, WEEKLY, "limits", "spend", "extra_usage"
 
 /// What a success of the usage endpoint says.
 pub(super) fn read(reply: &Reply) -> UsageOutcome {
-    let read = match serde_json::from_slice(&reply.body) {
-        Ok(body) => windows(&body).ok_or("the answer is JSON, but names no usage window"),
-        Err(_) => Err("the answer is not JSON"),
+    let read = match field::json(&reply.body) {
+        Some(body) => windows(&body).ok_or("the answer is JSON, but names no usage window"),
+        None => Err("the answer is not JSON"),
     };
     match read {
         Ok(windows) => UsageOutcome::Answered { windows, plan: None },

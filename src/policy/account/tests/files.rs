@@ -137,6 +137,36 @@ fn a_login_that_gets_its_name_later_keeps_the_harsher_of_both_gates() {
 }
 
 #[test]
+fn a_gate_that_closed_after_the_login_got_its_name_is_not_open_again_at_the_next_start() {
+    let mut world =
+        World::new(vendors_file()).with_usage(|sent| if sent.at < MIN { limited(None) } else { answered() });
+    world.run(5 * MIN);
+    let named = of("one", world.login(1, 30 * DAY));
+    world.write(named);
+    world.run(2 * HOUR);
+    assert_eq!((world.view().usage_gate.rung, world.state()), (None, AccountState::Ok));
+    for _ in 0..2 {
+        world.restart();
+        world.run(S);
+        assert_eq!((world.view().usage_gate.rung, world.state()), (None, AccountState::Ok));
+    }
+}
+
+#[test]
+fn a_wait_that_a_clock_set_back_has_lengthened_does_not_begin_again_at_each_start() {
+    let mut world = World::new(vendors_file()).with_usage(|_| limited(Some(HOUR)));
+    world.run(MIN);
+    world.step_wall(-i64::try_from(DAY).unwrap());
+    world.reboot(MIN);
+    world.run(MIN);
+    let until = world.view().usage_gate.until;
+    world.run(30 * MIN);
+    world.restart();
+    world.run(MIN);
+    assert_eq!(world.view().usage_gate.until, until);
+}
+
+#[test]
 fn a_token_without_the_scope_is_never_sent() {
     let mut world = World::new(vendors_file());
     world.file = Credential::Login(Login { scopes: Some(vec!["user:inference".into()]), ..world.login(1, DAY) });

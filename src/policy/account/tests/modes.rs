@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::world::*;
-use crate::model::{Credential, CredentialOwner, RefreshMode};
-use crate::policy::account::{Event, Input, Rules};
+use crate::model::{Credential, CredentialOwner, Login, RefreshMode};
+use crate::policy::account::{Event, Input, Record, Rules};
+use crate::policy::refresh::Mark;
 use crate::policy::rotation::{Event as Came, Step};
 use crate::policy::status::AccountState;
+use crate::policy::time::Loaded;
 
 fn shared(mode: RefreshMode) -> Rules {
     let mut rules = vendors_file();
@@ -42,19 +44,22 @@ fn when_idle_does_nothing_while_somebody_holds_a_lock() {
 
 #[test]
 fn a_contended_lock_is_tried_five_times_a_second_or_two_apart_and_then_at_the_next_interval() {
-    let mut world = World::new(shared(RefreshMode::WhenIdle));
-    let login = world.login(1, MIN);
-    world.write(login);
-    world.run(11 * MIN - S);
-    world.broken.insert(Step::Lock, Came::Busy("the vendor's CLI is at work".into()));
-    let before = world.looks.len();
-    world.run(20 * S);
-    let looks: Vec<u64> = world.looks[before..].to_vec();
-    assert_eq!(looks.len(), 5, "{looks:?}");
-    assert!(looks.windows(2).all(|pair| (S..=2 * S).contains(&(pair[1] - pair[0]))), "{looks:?}");
-    world.broken.clear();
-    world.run(12 * MIN);
-    assert_eq!(world.posted_at().len(), 1);
+    for (dice, apart) in [(0.0, S), (0.5, 1500), (0.999, 1999)] {
+        let mut world = World::new(shared(RefreshMode::WhenIdle));
+        let login = world.login(1, MIN);
+        world.write(login);
+        world.run(11 * MIN - S);
+        let mut world = world.with_dice(Loaded(dice));
+        world.broken.insert(Step::Lock, Came::Busy("the vendor's CLI is at work".into()));
+        let before = world.looks.len();
+        world.run(20 * S);
+        let looks: Vec<u64> = world.looks[before..].to_vec();
+        assert_eq!(looks.len(), 5, "{looks:?}");
+        assert!(looks.windows(2).all(|pair| pair[1] - pair[0] == apart), "{looks:?}");
+        world.broken.clear();
+        world.run(12 * MIN);
+        assert_eq!(world.posted_at().len(), 1);
+    }
 }
 
 #[test]
@@ -99,6 +104,16 @@ fn the_command_is_run_once_the_token_has_expired_and_its_success_is_told_by_the_
     assert_eq!(world.was_told(&Event::RefreshDone), 1);
     assert_eq!((world.state(), world.ran.len(), world.posted_at().len()), (AccountState::Ok, 1, 0));
     assert_eq!(world.view().counters.refreshes, 1);
+}
+
+#[test]
+fn an_early_probe_that_a_new_token_earned_does_not_pass_on_to_the_token_it_is_exchanged_for() {
+    let mut world = World::new(shared(RefreshMode::WhenIdle)).with_usage(|_| limited(Some(20 * HOUR)));
+    world.run(MIN);
+    let expired = Login { expires_at: Some(world.now().stamp), ..world.login(2, 0) };
+    world.write(expired);
+    world.run(5 * HOUR);
+    assert_eq!((world.asks.len(), world.posted_at().len()), (1, 1), "it is exchanged, and waits");
 }
 
 #[test]
@@ -169,4 +184,36 @@ fn a_file_that_is_missing_at_the_start_is_looked_at_twice_and_not_in_a_loop() {
     world.doubt = MISSING;
     world.run(6 * S);
     assert!(world.looks.len() <= 3, "{:?}", world.looks);
+}
+
+#[test]
+fn the_command_is_not_run_where_it_would_cost_a_login_or_cannot_help() {
+    let mut hindered = [World::new(shared(RefreshMode::Command)), World::new(shared(RefreshMode::Command))];
+    let [unsafe_file, used_up] = &mut hindered;
+    unsafe_file.file =
+        Credential::Login(Login { unsafe_because: Some("a hard link".into()), ..unsafe_file.login(1, 0) });
+    used_up.file = Credential::Login(used_up.login(1, 0));
+    let mark = Mark { dead: Some("invalid_grant".into()), ..Mark::default() };
+    used_up.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account);
+    for world in &mut hindered {
+        world.run(DAY);
+        assert!(world.ran.is_empty(), "{:?}", world.view().reason);
+    }
+}
+
+#[test]
+fn a_command_without_effect_is_counted_and_one_soon_after_a_success_goes_on_at_the_next_rung() {
+    let mut rules = shared(RefreshMode::Command);
+    rules.interval = ms(30 * MIN);
+    let mut world = World::new(rules);
+    let login = world.login(1, MIN);
+    world.write(login);
+    world.run(4 * MIN);
+    assert_eq!((world.view().counters.refresh_failures, world.view().token_gate.rung), (1, Some(0)));
+    world.run(4 * MIN);
+    assert_eq!(world.ran.len(), 2);
+    let login = world.login(2, 20 * MIN);
+    world.write(login);
+    world.run(25 * MIN);
+    assert_eq!((world.view().counters.refresh_failures, world.view().token_gate.rung), (2, Some(1)));
 }

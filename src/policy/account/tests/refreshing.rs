@@ -102,6 +102,7 @@ fn a_usage_endpoint_that_refuses_every_token_gets_one_refresh_at_once_then_one_p
         let mut rungs_ended = Vec::new();
         let mut last = None;
         while rungs_ended.len() < 4 {
+            assert!(world.at < DAY, "it climbs: {rungs_ended:?}");
             if restarts {
                 world.restart();
             }

@@ -139,6 +139,10 @@ pub(super) struct Store {
     pub(super) files: BTreeMap<String, String>,
     readings: BTreeMap<String, Reading>,
     pub(super) marks: BTreeMap<Fingerprint, String>,
+    /// The logins as a power cut would leave them.
+    pub(super) synced_logins: BTreeMap<String, String>,
+    /// How many writes had to be on disk before anything followed.
+    pub(super) durable: usize,
 }
 
 /// One request to the usage endpoint, or one POST to the token endpoint; the moment counts from the beginning.
@@ -518,6 +522,7 @@ impl World {
     }
 
     fn persist(&mut self, record: Record) {
+        let durable = !matches!(record, Record::Login { durable: false, .. } | Record::Reading(..));
         match record {
             Record::Login { key, record, .. } => {
                 self.store.logins.insert(key, serde_json::to_string(&record).unwrap());
@@ -531,6 +536,10 @@ impl World {
             Record::Mark(of, mark) => {
                 self.store.marks.insert(of, serde_json::to_string(&mark).unwrap());
             }
+        }
+        if durable {
+            self.store.synced_logins.clone_from(&self.store.logins);
+            self.store.durable += 1;
         }
     }
 

@@ -180,8 +180,8 @@ impl Finding {
         Self { level: Level::Fail, what: what.into(), remedy: remedy.into() }
     }
 
-    fn log_in(what: impl Into<String>, command: &str) -> Self {
-        Self { level: Level::LogIn, what: what.into(), remedy: typed(&[command]) }
+    fn log_in(what: impl Into<String>, how: &str) -> Self {
+        Self { level: Level::LogIn, what: what.into(), remedy: how.to_owned() }
     }
 
     /// A finding of this level from one of quotad's own sentences, whose last clause says what to do.

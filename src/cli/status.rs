@@ -133,7 +133,8 @@ fn said(window: &Window, page: &Page) -> Vec<String> {
         let floor = if window.source.as_deref() == Some(Source::Cache.as_str()) { "at least, " } else { "" };
         format!("{floor}as of {}", page.ago(at))
     });
-    [status, reset, amount, older].into_iter().flatten().map(|text| plain(&text)).collect()
+    let shared = window.organisation.as_ref().map(|whose| format!("shared by {whose}"));
+    [status, reset, amount, shared, older].into_iter().flatten().map(|text| plain(&text)).collect()
 }
 
 fn facts(account: &Account, column: usize, page: &Page) -> String {
@@ -185,6 +186,7 @@ mod tests {
             used_percent: Some(100.2),
             used: Some(sample::euros("50.10")),
             limit: Some(sample::euros("50.00")),
+            organisation: Some("Acme".to_owned()),
             resets_at: Some(sample::at("2026-11-28T23:00:00Z")),
             ..sample::window()
         });
@@ -221,6 +223,7 @@ personal  claude max_20x  throttled since 13:03
   weekly (Fable, all …  ███████████████░░    93%  resets in 28 d 19 h (24 Dec)
   extra spend           █████████████████ 100.2%  resets in 3 d 10 h (Sun 00:00)
                                                   50.10 of 50.00 EUR
+                                                  shared by Acme
   weekly                ░░░░░░░░░░░░░░░░░     0%  not started
   as of                 10 min ago, from api
   why                   the usage endpoint answered 429 (Retry-After 990 s)

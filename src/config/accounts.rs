@@ -15,6 +15,7 @@ use super::{Account, Accounts, Poll, SourceKind, floor};
 use crate::model::{AccountName, CredentialOwner, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::{Paths, lexical};
 use crate::provider::{self, Endpoints, TokenEncoding};
+use crate::source::LocalFiles;
 
 const OWNERS: [(&str, CredentialOwner); 2] = [("vendor", CredentialOwner::Vendor), ("quotad", CredentialOwner::Quotad)];
 
@@ -100,6 +101,7 @@ fn account<'d>(
         the_vendor_allows_the_mode(table, provider, owner, refresh);
     }
     command_needs_a_program(table, refresh);
+    somebody_can_be_asked(table, provider, credentials.as_ref(), &sources, &paths.home);
 
     Some(Account {
         name: name.ok()?,
@@ -206,5 +208,19 @@ fn command_needs_a_program(table: &mut Table<'_, '_>, refresh: RefreshMode) {
     if refresh == RefreshMode::Command && !table.has("command") {
         let consequence = "there would be nothing to run when the token has expired";
         table.complain("refresh", "\"command\" needs `command`", consequence, r#"command = ["claude", "doctor"]"#);
+    }
+}
+
+fn somebody_can_be_asked(
+    table: &mut Table<'_, '_>,
+    provider: Option<ProviderId>,
+    credentials: Option<&Whereabouts>,
+    sources: &[SourceKind],
+    home: &Path,
+) {
+    let (Some(provider), Some(credentials)) = (provider, credentials) else { return };
+    if sources == [SourceKind::Local] && LocalFiles::of(provider, credentials, home).is_none() {
+        let what = format!("names \"local\" alone, and {provider} leaves no numbers of its own on this machine");
+        table.complain("sources", &what, "nothing would ever be read", r#"sources = ["api"]"#);
     }
 }

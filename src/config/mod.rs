@@ -532,6 +532,9 @@ usage-url = \"http://example.com\"
             let faults = faults(&personal(lines));
             assert!(faults.len() == 1 && faults[0].contains(fault), "{lines}: {faults:?}");
         }
+        let zai = "[accounts.zai]\nprovider = 'zai'\ncredentials = '~/zai.key'\nsources = ['local']";
+        assert!(faults(zai)[0].contains("zai leaves no numbers of its own on this machine"), "{:?}", faults(zai));
+        assert!(parsed(&personal("sources = ['local']")).notes.is_empty(), "Claude Code leaves some");
         let faults = faults(&personal("refresh = 'command'"));
         assert!(faults.iter().any(|fault| fault.contains("needs `command`")), "{faults:?}");
     }

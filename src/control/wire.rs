@@ -90,6 +90,9 @@ pub struct Window {
     pub label: String,
     /// The model it is limited to.
     pub model: Option<String>,
+    /// The team or organisation that shares it. Left out where nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
     /// A word of [`crate::model::WindowStatus`].
     pub status: String,
     /// Percent used; null when unknown, and once `resets_at` has passed.
@@ -244,6 +247,7 @@ impl Window {
             id: window.id.clone(),
             label: window.label.clone(),
             model: window.model.clone(),
+            organisation: window.organisation.clone(),
             status: word(window.status),
             used_percent: window.used_percent.filter(|_| !reset_passed),
             used: window.used.clone().filter(|_| !reset_passed),

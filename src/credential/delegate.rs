@@ -5,6 +5,7 @@
 //! anything is told by the file alone (credentials.md 9.4, 1B.1).
 
 use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -19,6 +20,8 @@ pub struct Delegate {
     pub command: Vec<String>,
     /// Variables that make the CLI look at this very file; empty for its usual one.
     pub relocation: Vec<(String, PathBuf)>,
+    /// What the CLI locks to store what it was given.
+    pub write_lock: Option<PathBuf>,
     /// The user's home, where CLIs are installed besides the system's places.
     pub home: PathBuf,
 }
@@ -27,10 +30,14 @@ impl Delegate {
     /// Starts it and returns at once.
     ///
     /// # Errors
-    /// A clause that says why it does not run: it is not installed, or an earlier run is still alive.
+    /// A clause that says why it does not run: it is not installed, an earlier run is still alive, or it could not store
+    /// what it is given.
     pub fn start(&self) -> Result<(), String> {
         let name = self.command.first().ok_or("no command is configured")?;
         let program = find(name, &self.home).ok_or_else(|| format!("{name} is not installed where quotad looks"))?;
+        if let Some(lock) = self.write_lock.as_ref().filter(|lock| is_held(lock)) {
+            return Err(format!("{} is held, and {name} would drop what it is given; it waits", lock.display()));
+        }
         if has_manager() { self.start_service(&program) } else { self.start_child(&program) }
     }
 
@@ -65,6 +72,11 @@ impl Delegate {
         std::thread::spawn(move || child.wait());
         Ok(())
     }
+}
+
+/// Whether somebody holds this lock now. Takes it for an instant itself, shared: the CLI waits seconds for it.
+fn is_held(lock: &Path) -> bool {
+    File::open(lock).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// A user manager that can be asked to run something.
@@ -111,5 +123,27 @@ mod tests {
         assert_eq!(find("quotad-no-such-cli", home.path()), None);
         assert_eq!(find("/bin/no/such", home.path()), None);
         assert!(find("/bin/sh", home.path()).is_some());
+    }
+
+    #[test]
+    fn nothing_runs_while_somebody_holds_what_the_cli_needs_to_store_the_answer() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("auth.json.lock");
+        assert!(!is_held(&path), "there is none");
+        let lock = File::create(&path).unwrap();
+        assert!(!is_held(&path), "it was left behind");
+        lock.lock().unwrap();
+        assert!(is_held(&path));
+        let delegate = Delegate {
+            account: AccountName::parse("codex").unwrap(),
+            command: vec!["/bin/sh".to_owned(), "-c".to_owned(), format!("touch {}/ran", home.path().display())],
+            relocation: Vec::new(),
+            write_lock: Some(path.clone()),
+            home: home.path().to_owned(),
+        };
+        let why = delegate.start().unwrap_err();
+        assert!(why.contains("auth.json.lock is held"), "{why}");
+        drop(lock);
+        assert!(!is_held(&path), "asking leaves nothing locked");
     }
 }

@@ -193,6 +193,9 @@ impl CredentialFile {
         if let Some(exposed) = exposed_because(self.path(), metadata) {
             return Some(exposed);
         }
+        if vendor && metadata.mode() & 0o200 == 0 {
+            return Some(format!("{path} is read-only, so its CLI could not store what it is given; chmod 600 {path}"));
+        }
         if disk::is_mount_point(real_path) {
             return Some(format!("{path} is a mount point of its own and cannot be replaced; mount its directory"));
         }
@@ -261,7 +264,10 @@ pub fn understand(provider: &dyn Provider, raw: &[u8], key: &FingerprintKey) -> 
     }
     let content = match (field::json(raw), str::from_utf8(raw)) {
         (Some(json), _) => json,
-        (None, Ok(text)) if provider.store().form == Form::Text => Value::String(text.to_owned()),
+        // No key begins like JSON, but JSON cut short does.
+        (None, Ok(text)) if provider.store().form == Form::Text && !text.trim_start().starts_with(['{', '[', '"']) => {
+            Value::String(text.to_owned())
+        }
         (None, _) => return Err(torn("is not JSON; log in again")),
     };
     make_out(provider, content, key)
@@ -503,6 +509,30 @@ mod tests {
     }
 
     #[test]
+    fn a_key_file_holds_a_key_and_never_half_of_something_else() {
+        let zai = provider::of(ProviderId::new("zai"));
+        for (text, expected) in [
+            ("FAKE-KEY\n", "a key"),
+            (r#"{"apiKey":"FAKE-KEY"}"#, "a key"),
+            (r#"{"apiKey":"FAKE-K"#, "torn"),
+            (r#"["FAKE-K"#, "torn"),
+            (r#""FAKE-K"#, "torn"),
+            (" {\n", "torn"),
+            ("FAKE KEY", "wrong"),
+            ("FAKE\tKEY", "wrong"),
+            ("FAKE-KEY\n# of the team", "wrong"),
+        ] {
+            let found = match understand(zai, text.as_bytes(), &key()) {
+                Ok(Shape::Login(..)) => "a key",
+                Ok(shape) => panic!("{text}: {shape:?}"),
+                Err(Damage { doubt: [], .. }) => "wrong",
+                Err(_) => "torn",
+            };
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_readable_file_gets_a_sentence() {
         let (_home, path) = home();
         let found = look(&path);
@@ -593,7 +623,10 @@ mod tests {
             assert_eq!(found.credential.login().unwrap().unsafe_because, Some(warning));
         }
         fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
-        assert!(look(&path).warning.is_none());
+        let found = look(&path);
+        assert_eq!(found.warning, None);
+        let login = found.credential.login().cloned().unwrap();
+        assert!(login.unsafe_because.unwrap().contains("is read-only"), "its CLI cannot write it either");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::code_assist::{self, Account};
 use super::field;
 use super::period::{self, HOUR, WEEK};
 use super::store::{Form, Place, Root, Store, Stored, StoredLogin, moment, text};
-use super::{Endpoints, Next, Poll, Provider, Reply, Request, TokenEncoding, jwt};
+use super::{Endpoints, LogIn, Next, Poll, Provider, Reply, Request, TokenEncoding, jwt};
 use crate::model::{Failure, ProviderId, RefreshMode, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -30,6 +30,7 @@ static STORE: Store = Store {
     variables: &[],
     form: Form::Json,
     layout: None,
+    write_lock: None,
     vendors_modes: &[RefreshMode::Command],
     because: "Google wants Antigravity's client secret for it, which quotad does not have",
 };
@@ -62,8 +63,8 @@ impl Provider for Antigravity {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "agy"
+    fn log_in(&self) -> LogIn {
+        LogIn::Command { line: "agy", moved_by: &[] }
     }
 
     /// The tokens stand in an object of their own; without it they are looked for in the file's (?).

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 use super::field::{self, Decimal};
 use super::store::{Form, Layout, Place, Root, Store, Stored, StoredLogin, Unit, moment, take_token, text};
 use super::{
-    Endpoints, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, answer, distinct, fault, jwt,
+    Endpoints, LogIn, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, answer, distinct,
+    fault, jwt,
 };
 use crate::model::{Failure, ProviderId, RefreshMode, UsageOutcome, Window};
 use crate::policy::time::Stamp;
@@ -40,8 +41,8 @@ impl Provider for Codex {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "codex login"
+    fn log_in(&self) -> LogIn {
+        LogIn::Command { line: "codex login", moved_by: &["CODEX_HOME"] }
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {
@@ -229,6 +230,7 @@ static STORE: Store = Store {
         scopes: None,
         refreshed_at: Some(("last_refresh", Unit::Rfc3339)),
     }),
+    write_lock: Some("auth.json.lock"),
     vendors_modes: &[RefreshMode::Command],
     because: "no lock of the Codex CLI covers its own exchange, so one refresh token could be spent twice, and you \
               would be logged out",

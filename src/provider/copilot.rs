@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::field::{self, Decimal};
 use super::store::{Form, Place, Root, Store, Stored, StoredLogin, read_key, take_token, text};
-use super::{Endpoints, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, distinct, fault};
+use super::{Endpoints, LogIn, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, distinct, fault};
 use crate::model::{Failure, ProviderId, UsageOutcome, Window, WindowStatus};
 use crate::policy::time::Stamp;
 
@@ -39,8 +39,8 @@ impl Provider for Copilot {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "sign in to Copilot in your editor, or gh auth login --insecure-storage"
+    fn log_in(&self) -> LogIn {
+        LogIn::Words("sign in to Copilot in your editor, or gh auth login --insecure-storage")
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {
@@ -240,6 +240,7 @@ static STORE: Store = Store {
     variables: &["COPILOT_TOKEN", "COPILOT_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"],
     form: Form::Text,
     layout: None,
+    write_lock: None,
     vendors_modes: &[],
     because: "a GitHub token lasts until it is revoked; there is nothing to refresh",
 };

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::field::{self, Decimal};
 use super::store::{Form, Place, Root, Store, Stored, StoredLogin, take_token, text};
 use super::{
-    Endpoints, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, distinct, fault, jwt, origin,
+    Endpoints, LogIn, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, distinct, fault, jwt,
+    origin,
 };
 use crate::model::{Failure, ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
@@ -44,8 +45,8 @@ impl Provider for Cursor {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "sign in in Cursor's settings"
+    fn log_in(&self) -> LogIn {
+        LogIn::Words("sign in in Cursor's settings")
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {
@@ -288,6 +289,7 @@ static STORE: Store = Store {
     variables: &[],
     form: Form::ItemTable(&[ACCESS, PLAN]),
     layout: None,
+    write_lock: None,
     vendors_modes: &[],
     because: "Cursor renews its session itself, and nobody else may write its database while it runs",
 };

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Next, Poll, Provider, Reply, Request, SecretPlace, answer, answered, fault};
+use super::{Endpoints, LogIn, Next, Poll, Provider, Reply, Request, SecretPlace, answer, answered, fault};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -69,8 +69,8 @@ impl Provider for Custom {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "make a new key at the vendor and put it where the account reads it"
+    fn log_in(&self) -> LogIn {
+        LogIn::Words("make a new key at the vendor and put it where the account reads it")
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

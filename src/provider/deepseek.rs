@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Provider, Reply, answer, answered, fault};
+use super::{Endpoints, LogIn, Provider, Reply, answer, answered, fault};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -27,8 +27,8 @@ impl Provider for DeepSeek {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "make a new key at platform.deepseek.com and put it where the account reads it"
+    fn log_in(&self) -> LogIn {
+        LogIn::Words("make a new key at platform.deepseek.com and put it where the account reads it")
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

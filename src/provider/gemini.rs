@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::code_assist::{self, Account, NOT_OFFERED};
 use super::field::{self, Decimal};
 use super::store::{Form, Place, Root, Store, Stored, StoredLogin, moment, scopes, text};
-use super::{Endpoints, Next, Poll, Provider, Reply, Request, TokenEncoding, jwt, period};
+use super::{Endpoints, LogIn, Next, Poll, Provider, Reply, Request, TokenEncoding, jwt, period};
 use crate::model::{Failure, ProviderId, RefreshMode, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -24,6 +24,7 @@ static STORE: Store = Store {
     variables: &[],
     form: Form::Json,
     layout: None,
+    write_lock: None,
     vendors_modes: &[RefreshMode::Command],
     because: "Google wants the CLI's client secret for it, which quotad does not have",
 };
@@ -51,8 +52,8 @@ impl Provider for Gemini {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "gemini"
+    fn log_in(&self) -> LogIn {
+        LogIn::Command { line: "gemini", moved_by: &["GEMINI_CLI_HOME"] }
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::field::{self, Decimal};
 use super::period::{self, MONTH, WEEK};
 use super::store::{self, Form, Place, Root, Store, Stored, StoredLogin, moment, text};
-use super::{Endpoints, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, fault, jwt};
+use super::{Endpoints, LogIn, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, fault, jwt};
 use crate::model::{Failure, ProviderId, RefreshMode, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -24,6 +24,7 @@ static STORE: Store = Store {
     variables: &["GROK_OAUTH_TOKEN"],
     form: Form::Json,
     layout: None,
+    write_lock: None,
     vendors_modes: &[RefreshMode::Command],
     because: "the Grok CLI could find its refresh token spent, and you would be logged out",
 };
@@ -54,8 +55,8 @@ impl Provider for Grok {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "grok login"
+    fn log_in(&self) -> LogIn {
+        LogIn::Command { line: "grok login", moved_by: &["GROK_HOME"] }
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

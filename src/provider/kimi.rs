@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::field::{self, Decimal};
 use super::period::{self, DAY, HOUR, MONTH, WEEK};
 use super::store::{self, Form, Layout, Place, Root, Store, Stored, StoredLogin, Unit, moment, text};
-use super::{Endpoints, Grant, Method, Provider, Reply, Request, SecretPlace, TokenEncoding};
+use super::{Endpoints, Grant, LogIn, Method, Provider, Reply, Request, SecretPlace, TokenEncoding};
 use super::{answer, distinct, fault, grant, jwt};
 use crate::model::{Failure, ProviderId, RefreshMode, Refusal, UsageOutcome, Window};
 use crate::policy::time::Stamp;
@@ -39,6 +39,7 @@ static STORE: Store = Store {
         scopes: None,
         refreshed_at: None,
     }),
+    write_lock: None,
     vendors_modes: &[RefreshMode::Command],
     because: "the Kimi CLI would find its refresh token spent, and you would be logged out",
 };
@@ -73,8 +74,9 @@ impl Provider for Kimi {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "kimi login"
+    fn log_in(&self) -> LogIn {
+        // Two clients of the same name, each with a variable of its own.
+        LogIn::Command { line: "kimi login", moved_by: &["KIMI_CODE_HOME", "KIMI_SHARE_DIR"] }
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

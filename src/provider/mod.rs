@@ -85,6 +85,20 @@ pub enum TokenEncoding {
     Form,
 }
 
+/// How a person logs in again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogIn {
+    /// Runs the vendor's client.
+    Command {
+        /// What to type.
+        line: &'static str,
+        /// The variables that make it keep its login elsewhere, all of which are set for that.
+        moved_by: &'static [&'static str],
+    },
+    /// Does this.
+    Words(&'static str),
+}
+
 /// Where the secret goes in a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretPlace {
@@ -249,8 +263,8 @@ pub trait Provider: Sync {
     /// Where the vendor's own client keeps the login, and who may refresh it how.
     fn store(&self) -> &'static Store;
 
-    /// What a person runs or does to log in again.
-    fn login_command(&self) -> &'static str;
+    /// How a person logs in again.
+    fn log_in(&self) -> LogIn;
 
     /// The scope a token must have to ask for usage, if the vendor has one.
     fn usage_scope(&self) -> Option<&'static str> {

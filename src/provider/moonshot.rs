@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Next, Poll, Provider, Reply, answer, answered, fault, origin};
+use super::{Endpoints, LogIn, Next, Poll, Provider, Reply, answer, answered, fault, origin};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -32,8 +32,8 @@ impl Provider for Moonshot {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "make a new key at platform.moonshot.ai (or .cn) and put it where the account reads it"
+    fn log_in(&self) -> LogIn {
+        LogIn::Words("make a new key at platform.moonshot.ai (or .cn) and put it where the account reads it")
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

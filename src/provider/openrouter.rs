@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::field::Decimal;
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Next, Poll, Provider, Reply, Request, answer, answered, fault};
+use super::{Endpoints, LogIn, Next, Poll, Provider, Reply, Request, answer, answered, fault};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -33,8 +33,8 @@ impl Provider for OpenRouter {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "make a new key at openrouter.ai and put it where the account reads it"
+    fn log_in(&self) -> LogIn {
+        LogIn::Words("make a new key at openrouter.ai and put it where the account reads it")
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

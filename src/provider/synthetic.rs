@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, Provider, Reply, answer, answered, fault, period};
+use super::{Endpoints, LogIn, Provider, Reply, answer, answered, fault, period};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -30,8 +30,8 @@ impl Provider for Synthetic {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "make a new key at synthetic.new and put it where the account reads it"
+    fn log_in(&self) -> LogIn {
+        LogIn::Words("make a new key at synthetic.new and put it where the account reads it")
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

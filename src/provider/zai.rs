@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Place, Root, Store, Stored};
-use super::{Endpoints, MOST_WINDOWS, Provider, Reply, Request, answer, answered, fault, period};
+use super::{Endpoints, LogIn, MOST_WINDOWS, Provider, Reply, Request, answer, answered, fault, period};
 use crate::model::{ProviderId, UsageOutcome, Whereabouts, Window, WindowStatus};
 use crate::policy::time::Stamp;
 
@@ -55,8 +55,8 @@ impl Provider for Zai {
         &STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "make a new key at z.ai (or bigmodel.cn) and put it where the account reads it"
+    fn log_in(&self) -> LogIn {
+        LogIn::Words("make a new key at z.ai (or bigmodel.cn) and put it where the account reads it")
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use self::handle::{Ask, Handle, Snapshot, Traffic};
 use self::roster::{Held, network};
-pub use self::roster::{login_command, rules};
+pub use self::roster::{log_in, rules};
 use crate::clock::{self, Chance, Clock, Timer};
 use crate::config::{Config, Loaded};
 use crate::credential::owner::Report;

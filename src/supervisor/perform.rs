@@ -171,11 +171,12 @@ impl Supervisor {
     fn delegate(&self, name: &AccountName) {
         let Some(held) = self.accounts.get(name) else { return };
         let config = &held.config;
-        let relocation = relocation(config.provider, &config.credentials, &self.paths).into_iter().collect();
+        let write_lock = provider::of(config.provider).store().write_lock;
         let delegate = Delegate {
             account: name.clone(),
             command: config.command.clone(),
-            relocation,
+            relocation: relocation(config.provider, &config.credentials, &self.paths),
+            write_lock: config.credentials.file().zip(write_lock).map(|(file, lock)| file.with_file_name(lock)),
             home: self.paths.home.clone(),
         };
         let (name, born, report) = (name.clone(), held.born, self.report.clone());

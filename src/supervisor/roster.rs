@@ -17,7 +17,8 @@ use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
 use crate::policy::refresh::RefreshRules;
 use crate::policy::status::AccountView;
-use crate::provider::{self, is_loopback, origin};
+use crate::provider::store::Place;
+use crate::provider::{self, LogIn, is_loopback, origin};
 use crate::service;
 use crate::source::{self, LocalFiles, SourceHandle};
 use crate::transport::{Network, Transport};
@@ -262,7 +263,7 @@ pub fn rules(account: &config::Account, config: &Config, paths: &Paths, read_onl
         overloaded_fallback: config.poll.overloaded_fallback,
         sources: sources(account, paths),
         usage_scope: provider.usage_scope(),
-        login_command: login_command(provider.login_command(), account, paths),
+        login_command: log_in(account, paths).unwrap_or_else(str::to_owned),
         gates: GateRules {
             ladder: config.rate_limit_pause.ladder.clone(),
             max_retry_after: config.rate_limit_pause.max_retry_after,
@@ -290,30 +291,35 @@ fn candidates(paths: &Paths) -> Vec<(AccountName, ProviderId, Whereabouts)> {
     files.chain(variables).filter_map(named).collect()
 }
 
-/// The vendor's command, with the relocation that makes it log in to this very file.
-pub fn login_command(command: &str, account: &config::Account, paths: &Paths) -> String {
-    match relocation(account.provider, &account.credentials, paths) {
-        Some((variable, dir)) => format!("{variable}={} {command}", dir.display()),
-        None => command.to_owned(),
+/// The line to type to log in again to this very file, with the relocation that leads there.
+///
+/// # Errors
+/// Where there is nothing to type: what to do instead.
+pub fn log_in(account: &config::Account, paths: &Paths) -> Result<String, &'static str> {
+    match provider::of(account.provider).log_in() {
+        LogIn::Command { line, .. } => {
+            let moved = relocation(account.provider, &account.credentials, paths);
+            let moved = moved.iter().map(|(variable, dir)| format!("{variable}={} ", dir.display()));
+            Ok(moved.chain([line.to_owned()]).collect())
+        }
+        LogIn::Words(words) => Err(words),
     }
 }
 
-/// The variable and its value that make the vendor's client use this very file; `None` where it does by itself, or
+/// The variables and their value that make the vendor's client use this very file; none where it does by itself, or
 /// cannot be made to.
-pub(super) fn relocation(provider: ProviderId, at: &Whereabouts, paths: &Paths) -> Option<(String, PathBuf)> {
-    let file = at.file()?;
-    if paths.vendor_stores().iter().any(|store| store == file) {
-        return None;
-    }
-    let moved = provider::of(provider).store().places.iter().find_map(|place| {
+pub(super) fn relocation(provider: ProviderId, at: &Whereabouts, paths: &Paths) -> Vec<(String, PathBuf)> {
+    let provider = provider::of(provider);
+    let LogIn::Command { moved_by, .. } = provider.log_in() else { return Vec::new() };
+    let Some(file) = at.file().filter(|file| !paths.vendor_stores().iter().any(|store| store == file)) else {
+        return Vec::new();
+    };
+    let of_place = |place: &Place| {
         let levels = Path::new(place.file).components().count();
-        let dir = file.ends_with(place.file).then(|| file.ancestors().nth(levels))??;
-        Some(((*place.moved_by.last()?).to_owned(), dir.to_owned()))
-    });
-    moved.or_else(|| {
-        let variable = provider::of(provider).store().places.first()?.moved_by.last()?;
-        Some(((*variable).to_owned(), file.parent()?.to_owned()))
-    })
+        file.ends_with(place.file).then(|| file.ancestors().nth(levels))?
+    };
+    let Some(dir) = provider.store().places.iter().find_map(of_place).or(file.parent()) else { return Vec::new() };
+    moved_by.iter().map(|variable| ((*variable).to_owned(), dir.to_owned())).collect()
 }
 
 /// Whether an account can go on as it is under a changed config.
@@ -327,4 +333,32 @@ fn is_same_login(one: &config::Account, other: &config::Account) -> bool {
 /// How the config wants the network reached.
 pub(super) fn network(config: &Config) -> Network {
     Network { proxy: config.network.proxy.clone(), ca_file: config.network.ca_file.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_elsewhere_is_reached_by_the_variables_of_every_client_that_the_command_may_be() {
+        let paths = Paths::in_home(Path::new("/home/ada"));
+        for (provider, file, line) in [
+            ("claude", "/home/ada/.claude/.credentials.json", Ok("claude /login")),
+            ("claude", "/srv/c/.credentials.json", Ok("CLAUDE_CONFIG_DIR=/srv/c claude /login")),
+            ("codex", "/home/ada/.config/codex/auth.json", Ok("codex login")),
+            ("codex", "/srv/c/auth.json", Ok("CODEX_HOME=/srv/c codex login")),
+            ("codex", "/srv/c/work.json", Ok("CODEX_HOME=/srv/c codex login")),
+            ("gemini", "/srv/g/.gemini/oauth_creds.json", Ok("GEMINI_CLI_HOME=/srv/g gemini")),
+            ("kimi", "/home/ada/.kimi/credentials/kimi-code.json", Ok("kimi login")),
+            ("kimi", "/srv/k/credentials/kimi-code.json", Ok("KIMI_CODE_HOME=/srv/k KIMI_SHARE_DIR=/srv/k kimi login")),
+            ("antigravity", "/srv/a/token", Ok("agy")),
+            ("cursor", "/srv/c/state.vscdb", Err("sign in in Cursor's settings")),
+        ] {
+            let (name, id) = (AccountName::parse(provider).unwrap(), provider::ALL.map(provider::Provider::id));
+            let id = id.into_iter().find(|id| id.as_str() == provider).unwrap();
+            let account =
+                config::Account::discovered(name, id, Whereabouts::File(file.into()), &Config::default().poll);
+            assert_eq!(log_in(&account, &paths).as_deref(), line.as_ref().copied(), "{file}");
+        }
+    }
 }

@@ -255,7 +255,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an-expired-token-is-sent",
         weakness: None,
-        file: "policy/account/mod.rs",
+        file: "policy/account/poll.rs",
         rule: "!refresh::is_expired(login, now)",
         fault: "true",
         breaks: Some(Promise::OnlyGoodTokens),
@@ -287,7 +287,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a-dead-refresh-token-ends-the-polls",
         weakness: Some(7),
-        file: "policy/account/mod.rs",
+        file: "policy/account/poll.rs",
         rule: "self.marks.of(login.access).dead.is_none()",
         fault: "self.marks.of(login.access).dead.is_none() && self.refresh_mark().dead.is_none()",
         breaks: Some(Promise::GoodTokensAreUsed),

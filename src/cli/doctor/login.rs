@@ -24,7 +24,7 @@ pub(super) struct Facts {
     refresh: RefreshMode,
     /// The scope its token needs.
     scope: Option<&'static str>,
-    /// What a person runs to log in again.
+    /// How a person logs in again.
     log_in: String,
     seen: Inspection,
     /// State, reason and action, where a daemon answers.
@@ -42,7 +42,7 @@ impl Facts {
             owner: account.owner,
             refresh: account.refresh,
             scope: provider.usage_scope(),
-            log_in: supervisor::login_command(provider.login_command(), account, paths),
+            log_in: supervisor::log_in(account, paths).map_or_else(str::to_owned, |line| typed(&[&line])),
             seen: inspect::inspect(path, account.provider, account.owner, Some(&paths.home)),
             daemon: daemon.cloned(),
         })
@@ -139,7 +139,7 @@ fn token(facts: &Facts, login: &Login, page: &Page) -> Finding {
     match login.expires_at {
         None => Finding::warn(
             "the file does not say when the access token expires",
-            format!("if requests are refused, log in again:\n{}", typed(&[&facts.log_in])),
+            format!("if requests are refused, log in again:\n{}", facts.log_in),
         ),
         Some(at) if at > page.now() => Finding::ok(format!("the access token expires {}", page.ahead(at))),
         Some(at) if login.refresh.is_none() => {
@@ -166,7 +166,7 @@ fn scopes(facts: &Facts, login: &Login) -> Option<Finding> {
         }
         None => Finding::warn(
             "the file does not say what the token may do, and newer CLIs refuse such a login",
-            format!("log in again:\n{}", typed(&[&facts.log_in])),
+            format!("log in again:\n{}", facts.log_in),
         ),
     })
 }
@@ -178,7 +178,7 @@ fn login_end(facts: &Facts, login: &Login, page: &Page) -> Option<Finding> {
         ..=0 => Finding::log_in(format!("the login itself ended {}", page.ago(end)), &facts.log_in),
         1..=WEEK => {
             let what = format!("the login itself ends {}, whatever is refreshed", page.ahead(end));
-            Finding::warn(what, format!("log in again before:\n{}", typed(&[&facts.log_in])))
+            Finding::warn(what, format!("log in again before:\n{}", facts.log_in))
         }
         _ => Finding::ok(format!("the login itself ends {}", page.ahead(end))),
     })
@@ -257,7 +257,7 @@ mod tests {
             owner: CredentialOwner::Vendor,
             refresh: RefreshMode::Never,
             scope: Some("user:profile"),
-            log_in: "claude /login".to_owned(),
+            log_in: " claude /login".to_owned(),
             seen: Inspection { links: Vec::new(), place: Some(PLACE), credential, locks: Vec::new() },
             daemon: None,
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::store::{Store, Stored};
-use super::{Endpoints, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, fault};
+use super::{Endpoints, LogIn, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, fault};
 use crate::model::{ProviderId, UsageOutcome};
 use crate::policy::time::Stamp;
 
@@ -49,8 +49,8 @@ impl Provider for Claude {
         &login::STORE
     }
 
-    fn login_command(&self) -> &'static str {
-        "claude /login"
+    fn log_in(&self) -> LogIn {
+        LogIn::Command { line: "claude /login", moved_by: &["CLAUDE_CONFIG_DIR"] }
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {
@@ -133,7 +133,8 @@ mod tests {
         assert_eq!(Claude.id(), ProviderId::new("claude"));
         assert_eq!(Claude.floor(), Duration::from_mins(5));
         assert_eq!(Claude.usage_scope(), Some("user:profile"));
-        assert_eq!(Claude.login_command(), "claude /login");
+        let how = LogIn::Command { line: "claude /login", moved_by: &["CLAUDE_CONFIG_DIR"] };
+        assert_eq!(Claude.log_in(), how);
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
-pub use self::plans::show_all;
+pub use self::plans::{CAST, Plan, show_all};
 use self::stage::Stage;
 use crate::model::AccountName;
 use crate::policy::time::Stamp;

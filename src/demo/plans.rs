@@ -3,7 +3,6 @@
 //! Owns the cast and nothing else: each login in the form its vendor's client keeps it, and the sample it is answered
 //! with. What is shown comes from the supervisor, as in the story.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -26,19 +25,24 @@ use crate::service::Signals;
 use crate::state::State;
 use crate::supervisor::{Setup, Supervisor};
 
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
 /// Everybody is asked within seconds.
 const LIMIT: Duration = Duration::from_secs(30);
 /// How long every token lives.
 const LEASE: Duration = Duration::from_hours(8);
 
 /// One account: its vendor, the file of its login, what lies in it, where it asks, and the samples it gets.
-struct Plan {
-    provider: &'static str,
+#[derive(Debug)]
+pub struct Plan {
+    /// The vendor's id.
+    pub provider: &'static str,
     file: &'static str,
     login: &'static str,
     path: &'static str,
     scenario: &'static str,
-    samples: &'static [(&'static str, &'static str)],
+    /// Each with its name, in the order a poll asks for them.
+    pub samples: &'static [(&'static str, &'static str)],
 }
 
 /// A plan with its samples, which lie under `tests/data`.
@@ -63,7 +67,8 @@ macro_rules! plan {
 const JWT_LOGIN: &str = r#"{"access_token": "{JWT}", "refresh_token": "", "expires_at": {S}}"#;
 const KEY: &str = "FAKE-KEY-0123456789";
 
-const CAST: [Plan; 14] = [
+/// Who takes part: one account of every vendor.
+pub const CAST: [Plan; 14] = [
     plan!(
         "claude", ".credentials.json",
         r#"{"claudeAiOauth": {"accessToken": "sk-ant-oat01-FAKE", "expiresAt": {MS}, "subscriptionType": "max"}}"#,
@@ -115,15 +120,9 @@ pub async fn show_all(signals: Option<Signals>) -> Result<Report, DemoError> {
     let vendor = Vendor::start(clock.clone()).map_err(setup)?;
     let mut text = String::new();
     for plan in &CAST {
-        let name = plan.provider;
-        plan.log_in(&home.path().join(name), clock.now().stamp + LEASE).map_err(setup)?;
-        vendor.with(|world| plan.samples.iter().for_each(|(sample, body)| world.shelf.put(name, sample, body)));
-        let url = vendor.plan_url(name, plan.scenario, plan.path);
-        let file = plan.file;
-        let _ = writeln!(
-            text,
-            "[accounts.{name}]\nprovider = \"{name}\"\ncredentials = \"~/{name}/{file}\"\nusage-url = \"{url}\""
-        );
+        let provider = plan.provider;
+        vendor.with(|world| plan.samples.iter().for_each(|(sample, body)| world.shelf.put(provider, sample, body)));
+        text += &plan.account(provider, plan.scenario, home.path(), &vendor).map_err(setup)?;
     }
     let config_file = home.path().join("config.toml");
     fs::write(&config_file, text).map_err(setup)?;
@@ -161,8 +160,22 @@ pub async fn show_all(signals: Option<Signals>) -> Result<Report, DemoError> {
 }
 
 impl Plan {
+    /// Logs an account of this name in and returns its table for the config: it is answered with this scenario of
+    /// the vendor's shelf, and its login lies in `<home>/<name>`.
+    ///
+    /// # Errors
+    /// Where the login cannot be written.
+    pub fn account(&self, name: &str, scenario: &str, home: &Path, vendor: &Vendor) -> Result<String, Error> {
+        let Self { provider, file, path, .. } = self;
+        self.log_in(&home.join(name), vendor.now() + LEASE)?;
+        let url = vendor.plan_url(provider, scenario, path);
+        Ok(format!(
+            "[accounts.{name}]\nprovider = \"{provider}\"\ncredentials = \"~/{name}/{file}\"\nusage-url = \"{url}\"\n"
+        ))
+    }
+
     /// Puts the login where the vendor's client would, good until `expiry`.
-    fn log_in(&self, dir: &Path, expiry: Stamp) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn log_in(&self, dir: &Path, expiry: Stamp) -> Result<(), Error> {
         fs::create_dir(dir)?;
         let path = dir.join(self.file);
         if self.login.is_empty() {

@@ -20,6 +20,8 @@ use crate::policy::time::Stamp;
 pub struct Cursor;
 
 const USAGE_URL: &str = "https://api2.cursor.sh/aiserver.v1.DashboardService/GetCurrentPeriodUsage";
+/// What of it follows its base; where another base is configured, the dashboard is asked below that one too.
+const CALL: &str = "/aiserver.v1.DashboardService/GetCurrentPeriodUsage";
 
 /// Where the dashboard is, unless the config moves the usage endpoint.
 const DASHBOARD: &str = "https://cursor.com";
@@ -103,10 +105,11 @@ impl Provider for Cursor {
 
 /// The dashboard takes the token as the cookie of a browser's session.
 fn dashboard_request(endpoints: &Endpoints, user: &str, path: &str) -> Request {
-    let host = if endpoints.usage_url == USAGE_URL { DASHBOARD } else { origin(&endpoints.usage_url) };
+    let url = endpoints.usage_url.as_str();
+    let base = if url == USAGE_URL { DASHBOARD } else { url.strip_suffix(CALL).unwrap_or_else(|| origin(url)) };
     Request {
         method: Method::Get,
-        url: format!("{host}{path}"),
+        url: format!("{base}{path}"),
         headers: vec![("accept", "application/json".to_owned()), ("user-agent", endpoints.user_agent.clone())],
         body: None,
         secret: SecretPlace::Header { name: "cookie".into(), prefix: format!("WorkosCursorSessionToken={user}%3A%3A") },

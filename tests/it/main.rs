@@ -14,6 +14,7 @@ mod hostile;
 mod keys;
 mod kill;
 mod no_errors;
+mod plans;
 mod secrets;
 mod sources;
 mod storm;

@@ -1,8 +1,8 @@
 //! The other vendors: recorded answers on a shelf, served under `/plans/<provider>/<scenario>/…`.
 //!
 //! Owns which answer a request gets: the scenario stands in the path, so an account chooses it by its `usage-url`, and
-//! one vendor serves every provider and every scenario at once. Where a poll takes two requests the scenario names two
-//! samples, `load_standard+standard_ok`. Times are moved by as much as the samples are old, so that a window that was
+//! one vendor serves every provider and every scenario at once. Where a poll takes several requests the scenario names a
+//! sample for each, `load_standard+standard_ok`. Times are moved by as much as the samples are old, so that a window that was
 //! open when its sample was written is open now. Strict in one thing only: a request without a secret gets a 401.
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ const TOLD_AT: i64 = 1_789_387_200;
 /// What is further from that is no time of a window.
 const YEAR: i64 = 366 * 24 * 3600;
 
-/// The last path segments that ask for the second sample of a scenario.
-const SECOND: [&str; 3] = ["retrieveUserQuota", "credits", "usage-summary"];
+/// The path segments that ask for a later sample of a scenario, and for which.
+const LATER: [(&str, usize); 4] = [("retrieveUserQuota", 1), ("credits", 1), ("usage-summary", 1), ("usage", 2)];
 
 /// Recorded answers by provider and sample.
 #[derive(Debug, Default)]
@@ -71,12 +71,9 @@ impl Shelf {
         }
         let mut path = request.path.split(['?', '/']).skip(2);
         let (provider, scenario) = (path.next().unwrap_or_default(), path.next().unwrap_or_default());
-        let asks_second = SECOND.iter().any(|word| path.clone().any(|segment| segment.contains(word)));
-        let sample = match scenario.split_once('+') {
-            Some((_, second)) if asks_second => second,
-            Some((first, _)) => first,
-            None => scenario,
-        };
+        let is_asked = |word: &str| path.clone().any(|segment| segment.contains(word));
+        let turn = LATER.iter().find(|(word, _)| is_asked(word)).map_or(0, |(_, turn)| *turn);
+        let sample = scenario.split('+').take(turn + 1).last().unwrap_or_default();
         match self.samples.get(&(provider.to_owned(), sample.to_owned())) {
             Some(body) => reply(status_of(sample), body, now),
             None => error(404, "not_found_error", "no such sample"),
@@ -160,6 +157,13 @@ mod tests {
         let quota = asked(&shelf, "/plans/gemini/load_standard+consumer_403/v1internal:retrieveUserQuota", "FAKE");
         assert_eq!((quota.status, quota.header("content-type")), (403, Some("text/html")));
         assert_eq!(asked(&shelf, "/plans/gemini/none/x", "FAKE").status, 404);
+        for sample in ["one_401", "two_402", "three_403"] {
+            shelf.put("cursor", sample, "{}");
+        }
+        for (path, status) in [("api/GetCurrentPeriodUsage", 401), ("api/usage-summary", 402), ("api/usage?u=1", 403)] {
+            let path = format!("/plans/cursor/one_401+two_402+three_403/{path}");
+            assert_eq!(asked(&shelf, &path, "FAKE").status, status, "{path}");
+        }
         for (name, status) in [("200_code_401", 200), ("html_503", 503), ("over_100", 200), ("429", 429)] {
             assert_eq!(status_of(name), status, "{name}");
         }

@@ -77,11 +77,11 @@ pub const CAST: [Plan; 14] = [
     plan!(
         "codex", "auth.json",
         r#"{"auth_mode": "chatgpt", "tokens": {"access_token": "{JWT}", "refresh_token": "rt_FAKE",
-            "account_id": "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"}}"#,
+            "account_id": "FAKE"}}"#,
         "backend-api/wham/usage", ["p1_plus"."json"]
     ),
     plan!(
-        "copilot", "apps.json", r#"{"github.com:Iv1.FAKE": {"user": "octo", "oauth_token": "gho_FAKE"}}"#,
+        "copilot", "apps.json", r#"{"github.com:Iv1.FAKE": {"user": "FAKE", "oauth_token": "gho_FAKE"}}"#,
         "copilot_internal/user", ["c1_paid"."json"]
     ),
     plan!(
@@ -167,25 +167,26 @@ impl Plan {
     /// Where the login cannot be written.
     pub fn account(&self, name: &str, scenario: &str, home: &Path, vendor: &Vendor) -> Result<String, Error> {
         let Self { provider, file, path, .. } = self;
-        self.log_in(&home.join(name), vendor.now() + LEASE)?;
+        self.log_in(&home.join(name), name, vendor.now() + LEASE)?;
         let url = vendor.plan_url(provider, scenario, path);
         Ok(format!(
             "[accounts.{name}]\nprovider = \"{provider}\"\ncredentials = \"~/{name}/{file}\"\nusage-url = \"{url}\"\n"
         ))
     }
 
-    /// Puts the login where the vendor's client would, good until `expiry`.
-    fn log_in(&self, dir: &Path, expiry: Stamp) -> Result<(), Error> {
+    /// Puts a login of this user's where the vendor's client would, good until `expiry`.
+    fn log_in(&self, dir: &Path, user: &str, expiry: Stamp) -> Result<(), Error> {
         fs::create_dir(dir)?;
         let path = dir.join(self.file);
         if self.login.is_empty() {
             let database = Connection::open(&path)?;
             database.execute_batch("CREATE TABLE ItemTable (key TEXT UNIQUE ON CONFLICT REPLACE, value BLOB)")?;
-            database.execute("INSERT INTO ItemTable VALUES ('cursorAuth/accessToken', ?1)", [jwt(expiry)])?;
+            database.execute("INSERT INTO ItemTable VALUES ('cursorAuth/accessToken', ?1)", [jwt(user, expiry)])?;
         } else {
             let login = self
                 .login
-                .replace("{JWT}", &jwt(expiry))
+                .replace("FAKE", &format!("FAKE-{user}"))
+                .replace("{JWT}", &jwt(user, expiry))
                 .replace("{MS}", &expiry.as_millisecond().to_string())
                 .replace("{S}", &expiry.as_second().to_string())
                 .replace("{ISO}", &expiry.to_string());
@@ -196,7 +197,7 @@ impl Plan {
 }
 
 /// A token of nobody that says when it expires.
-fn jwt(expiry: Stamp) -> String {
-    let claims = serde_json::json!({"exp": expiry.as_second(), "sub": "auth0|user_01FAKE"});
+fn jwt(user: &str, expiry: Stamp) -> String {
+    let claims = serde_json::json!({"exp": expiry.as_second(), "sub": format!("auth0|user_01FAKE-{user}")});
     format!("e30.{}.FAKE", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench ingest`. Runs both in turn, with a daemon that takes the hand-over, without one, and with one
 //! that never answers, which costs the 10 ms that the verb waits at most. Prints the percentiles of both and of their
-//! difference within each pair; no network is used, and nothing outside a temporary home.
+//! difference within each pair, and fails where its median is 20 ms or more; no network is used, and nothing outside a temporary home.
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on should stop where it stands")]
 
@@ -11,13 +11,16 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 const RUNS: usize = 500;
 const QUOTAD: &str = env!("CARGO_BIN_EXE_quotad");
 
-fn main() {
+/// Less than this may be added, in milliseconds.
+const MOST: f64 = 20.0;
+
+fn main() -> ExitCode {
     let home = tempfile::tempdir().unwrap();
     let (run, claude) = (home.path().join("run"), home.path().join(".claude"));
     for dir in [&run, &claude] {
@@ -30,7 +33,7 @@ fn main() {
     let account = "[accounts.work]\nprovider = \"claude\"\ncredentials = \"~/.claude/.credentials.json\"\nsources = [\"local\"]\n";
     fs::write(&config, account).unwrap();
 
-    case("no daemon", home.path());
+    let mut held = case("no daemon", home.path());
     let mut daemon = quotad(home.path()).args(["run", "--config"]).arg(&config).stderr(Stdio::null()).spawn().unwrap();
     let began = Instant::now();
     while !quotad(home.path()).arg("status").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success() {
@@ -38,14 +41,15 @@ fn main() {
         once(quotad(home.path()).args(["ingest", "claude-statusline"]));
         assert!(began.elapsed() < Duration::from_secs(20), "the daemon did not start");
     }
-    case("a daemon that takes it", home.path());
+    held &= case("a daemon that takes it", home.path());
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     let socket = run.join("quotad/quotad.sock");
     fs::remove_file(&socket).unwrap();
     let silent = UnixListener::bind(&socket).unwrap();
     silent.set_nonblocking(true).unwrap();
-    case("a daemon that never answers", home.path());
+    held &= case("a daemon that never answers", home.path());
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn quotad(home: &Path) -> Command {
@@ -54,7 +58,8 @@ fn quotad(home: &Path) -> Command {
     command
 }
 
-fn case(name: &str, home: &Path) {
+/// Prints one case; whether what it adds stays below [`MOST`].
+fn case(name: &str, home: &Path) -> bool {
     let mut pairs: Vec<[f64; 2]> = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
         let direct = once(Command::new("/bin/cat").env_clear());
@@ -63,7 +68,7 @@ fn case(name: &str, home: &Path) {
     println!("{name}, {RUNS} runs");
     print("command alone", pairs.iter().map(|[direct, _]| *direct));
     print("through quotad", pairs.iter().map(|[_, through]| *through));
-    print("added", pairs.iter().map(|[direct, through]| through - direct));
+    print("added", pairs.iter().map(|[direct, through]| through - direct)) < MOST
 }
 
 /// Milliseconds from the start of a command that gets a hand-over on stdin to its end.
@@ -78,9 +83,11 @@ fn once(command: &mut Command) -> f64 {
     began.elapsed().as_secs_f64() * 1e3
 }
 
-fn print(what: &str, times: impl Iterator<Item = f64>) {
+/// Prints the percentiles of a measure; returns the median.
+fn print(what: &str, times: impl Iterator<Item = f64>) -> f64 {
     let mut times: Vec<f64> = times.collect();
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     println!("    {what:<15} p50 {:6.2} ms   p99 {:6.2} ms   worst {:6.2} ms", at(0.5), at(0.99), at(1.0));
+    at(0.5)
 }

@@ -47,6 +47,8 @@ pub struct LoginPlace {
     pub here: PathBuf,
     /// The vendor's variable that moves it, if one does.
     pub moved_by: Option<&'static str>,
+    /// Whether a login here is not the one of the vendor's places before it.
+    pub apart: bool,
 }
 
 impl Paths {
@@ -112,9 +114,30 @@ pub fn login_places(home: &Path, env: impl Fn(&str) -> Option<OsString>) -> Vec<
             // The clients resolve a relative directory against their own working directory; so is it done here.
             let moved = moved_by.and_then(set).map(|dir| std::path::absolute(&dir).unwrap_or(dir.into()));
             let here = moved.unwrap_or_else(|| usual.clone()).join(place.file);
-            LoginPlace { provider, usual: usual.join(place.file), here, moved_by }
+            LoginPlace { provider, usual: usual.join(place.file), here, moved_by, apart: place.apart }
         })
         .collect()
+}
+
+/// The logins that lie in `places`: of each client's places the first that is there. Each has its vendor's name, and a
+/// number where that has several: `kimi`, `kimi-2`.
+pub fn logins_in(places: &[LoginPlace], is_there: impl Fn(&Path) -> bool) -> Vec<(String, &LoginPlace)> {
+    let mut logins: Vec<(String, &LoginPlace)> = Vec::new();
+    let mut is_taken = false;
+    for (at, place) in places.iter().enumerate() {
+        let of_vendor = |(_, other): &&(String, &LoginPlace)| other.provider == place.provider;
+        is_taken &= !place.apart && at > 0 && places[at - 1].provider == place.provider;
+        if is_taken || logins.iter().any(|(_, other)| other.here == place.here) || !is_there(&place.here) {
+            continue;
+        }
+        is_taken = true;
+        let name = match logins.iter().filter(of_vendor).count() {
+            0 => place.provider.to_string(),
+            others => format!("{}-{}", place.provider, others + 1),
+        };
+        logins.push((name, place));
+    }
+    logins
 }
 
 /// Every variable of the environment that `env` reads which may hold a vendor's key, in the registry's order.
@@ -184,6 +207,43 @@ mod tests {
         }
         let relative = login_places(Path::new(HOME), |name| (name == config).then(|| "rel".into())).remove(0);
         assert!(relative.here.is_absolute() && relative.here.ends_with("rel/.credentials.json"));
+    }
+
+    #[test]
+    fn of_each_clients_places_the_first_that_holds_a_login_is_one() {
+        let table: [(&[&str], &[&str]); 6] = [
+            (&[], &[]),
+            (&[".claude/.credentials.json"], &["claude .claude/.credentials.json"]),
+            (&[".kimi/credentials/kimi-code.json"], &["kimi .kimi/credentials/kimi-code.json"]),
+            (
+                &[".kimi/credentials/kimi-code.json", ".kimi-code/credentials/kimi-code.json"],
+                &["kimi .kimi-code/credentials/kimi-code.json", "kimi-2 .kimi/credentials/kimi-code.json"],
+            ),
+            (
+                &[".config/codex/auth.json", ".codex/auth.json", ".local/share/opencode/auth.json"],
+                &["codex .codex/auth.json", "codex-2 .local/share/opencode/auth.json"],
+            ),
+            (
+                &[".config/zhipu/api_key", ".config/zai/key.json", ".config/github-copilot/hosts.json"],
+                &[
+                    "copilot .config/github-copilot/hosts.json",
+                    "zai .config/zai/key.json",
+                    "zai-2 .config/zhipu/api_key",
+                ],
+            ),
+        ];
+        let home = Path::new(HOME);
+        for (files, want) in table {
+            let places = login_places(home, |_| None);
+            let found = logins_in(&places, |path| files.iter().any(|file| home.join(file) == path));
+            let found: Vec<_> = found
+                .iter()
+                .map(|(name, place)| format!("{name} {}", place.here.strip_prefix(home).unwrap().display()))
+                .collect();
+            assert_eq!(found, want, "{files:?}");
+        }
+        let moved = login_places(home, |name| (name == "CODEX_HOME").then(|| "/srv/codex".into()));
+        assert_eq!(logins_in(&moved, |path| path.starts_with("/srv")).len(), 1, "two places, moved to one file");
     }
 
     #[test]

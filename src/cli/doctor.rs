@@ -23,7 +23,7 @@ use crate::config::{Account, Accounts, Complaints, Loaded};
 use crate::control::client::{Client, ClientError};
 use crate::control::wire::Status;
 use crate::model::{AccountName, Whereabouts};
-use crate::paths::{LoginPlace, Paths};
+use crate::paths::{LoginPlace, Paths, logins_in};
 
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -97,15 +97,13 @@ impl Patient<'_> {
     /// first vendor's place, so that somebody says so.
     fn discovered(&self, loaded: &Loaded) -> Vec<Account> {
         let places = environment::places(&self.paths.home, self.environment.of_daemon());
-        let mut found: Vec<_> = places.iter().filter(|place| place.here.symlink_metadata().is_ok()).collect();
-        found.dedup_by_key(|place| place.provider);
+        let mut found = logins_in(&places, |path| path.symlink_metadata().is_ok());
         if found.is_empty() {
-            found.extend(places.first());
+            found = logins_in(&places[..1], |_| true);
         }
-        let account = |place: &LoginPlace| {
-            let name = AccountName::parse(place.provider.as_str()).ok()?;
+        let account = |(name, place): (String, &LoginPlace)| {
             let at = Whereabouts::File(place.here.clone());
-            Some(Account::discovered(name, place.provider, at, &loaded.config.poll))
+            Some(Account::discovered(AccountName::parse(&name).ok()?, place.provider, at, &loaded.config.poll))
         };
         found.into_iter().filter_map(account).collect()
     }

@@ -26,6 +26,7 @@ static STORE: Store = Store {
         root: Root::Home,
         dir: ".gemini/antigravity-cli",
         file: "antigravity-oauth-token",
+        apart: false,
     }],
     variables: &[],
     form: Form::Json,

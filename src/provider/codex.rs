@@ -215,9 +215,9 @@ const CREDITS: &str = "credits";
 /// login of another client (opencode) with the same vendor.
 static STORE: Store = Store {
     places: &[
-        Place { moved_by: &["CODEX_HOME"], root: Root::Home, dir: ".codex", file: "auth.json" },
-        Place { moved_by: &["CODEX_HOME"], root: Root::Config, dir: "codex", file: "auth.json" },
-        Place { moved_by: &["OPENCODE_HOME"], root: Root::Data, dir: "opencode", file: "auth.json" },
+        Place { moved_by: &["CODEX_HOME"], root: Root::Home, dir: ".codex", file: "auth.json", apart: false },
+        Place { moved_by: &["CODEX_HOME"], root: Root::Config, dir: "codex", file: "auth.json", apart: false },
+        Place { moved_by: &["OPENCODE_HOME"], root: Root::Data, dir: "opencode", file: "auth.json", apart: true },
     ],
     variables: &[],
     form: Form::Json,

@@ -233,9 +233,9 @@ fn counts_left(body: &Value, resets_at: Option<Stamp>) -> Vec<Window> {
 /// Editors write the first two, `gh` the third.
 static STORE: Store = Store {
     places: &[
-        Place { moved_by: &[], root: Root::Config, dir: "github-copilot", file: "apps.json" },
-        Place { moved_by: &[], root: Root::Config, dir: "github-copilot", file: "hosts.json" },
-        Place { moved_by: &["GH_CONFIG_DIR"], root: Root::Config, dir: "gh", file: "hosts.yml" },
+        Place { moved_by: &[], root: Root::Config, dir: "github-copilot", file: "apps.json", apart: false },
+        Place { moved_by: &[], root: Root::Config, dir: "github-copilot", file: "hosts.json", apart: false },
+        Place { moved_by: &["GH_CONFIG_DIR"], root: Root::Config, dir: "gh", file: "hosts.yml", apart: false },
     ],
     variables: &["COPILOT_TOKEN", "COPILOT_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"],
     form: Form::Text,

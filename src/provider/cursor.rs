@@ -288,7 +288,13 @@ const ACCESS: &str = "cursorAuth/accessToken";
 const PLAN: &str = "cursorAuth/stripeMembershipType";
 
 static STORE: Store = Store {
-    places: &[Place { moved_by: &[], root: Root::Config, dir: "Cursor/User/globalStorage", file: "state.vscdb" }],
+    places: &[Place {
+        moved_by: &[],
+        root: Root::Config,
+        dir: "Cursor/User/globalStorage",
+        file: "state.vscdb",
+        apart: false,
+    }],
     variables: &[],
     form: Form::ItemTable(&[ACCESS, PLAN]),
     layout: None,

@@ -20,7 +20,13 @@ use crate::policy::time::Stamp;
 pub struct Gemini;
 
 static STORE: Store = Store {
-    places: &[Place { moved_by: &["GEMINI_CLI_HOME"], root: Root::Home, dir: "", file: ".gemini/oauth_creds.json" }],
+    places: &[Place {
+        moved_by: &["GEMINI_CLI_HOME"],
+        root: Root::Home,
+        dir: "",
+        file: ".gemini/oauth_creds.json",
+        apart: false,
+    }],
     variables: &[],
     form: Form::Json,
     layout: None,

@@ -20,7 +20,7 @@ use crate::policy::time::Stamp;
 pub struct Grok;
 
 static STORE: Store = Store {
-    places: &[Place { moved_by: &["GROK_HOME"], root: Root::Home, dir: ".grok", file: "auth.json" }],
+    places: &[Place { moved_by: &["GROK_HOME"], root: Root::Home, dir: ".grok", file: "auth.json", apart: false }],
     variables: &["GROK_OAUTH_TOKEN"],
     form: Form::Json,
     layout: None,

@@ -25,8 +25,8 @@ const FILE: &str = "credentials/kimi-code.json";
 
 static STORE: Store = Store {
     places: &[
-        Place { moved_by: &["KIMI_CODE_HOME"], root: Root::Home, dir: ".kimi-code", file: FILE },
-        Place { moved_by: &["KIMI_SHARE_DIR"], root: Root::Home, dir: ".kimi", file: FILE },
+        Place { moved_by: &["KIMI_CODE_HOME"], root: Root::Home, dir: ".kimi-code", file: FILE, apart: false },
+        Place { moved_by: &["KIMI_SHARE_DIR"], root: Root::Home, dir: ".kimi", file: FILE, apart: true },
     ],
     variables: &["KIMI_CODE_API_KEY"],
     form: Form::Json,

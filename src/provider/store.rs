@@ -54,6 +54,8 @@ pub struct Place {
     pub dir: &'static str,
     /// The file in it; may have directories of its own, which stay when the place is moved.
     pub file: &'static str,
+    /// Whether the login in it is not the one of the places before it: another client's, or another region's.
+    pub apart: bool,
 }
 
 /// Where a place begins.

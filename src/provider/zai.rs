@@ -17,11 +17,11 @@ const CHINA: &str = "https://open.bigmodel.cn/api/monitor/usage/quota/limit";
 /// `GLM_API_KEY` is not among the variables: some tools take it for a key of one region, some for one of the other.
 static STORE: Store = Store::of_keys(
     &[
-        Place { moved_by: &[], root: Root::Config, dir: "openusage", file: "zai.json" },
-        Place { moved_by: &[], root: Root::Config, dir: "zai", file: "key.json" },
-        Place { moved_by: &[], root: Root::Home, dir: ".coding-relay", file: "glm-api-key" },
-        Place { moved_by: &[], root: Root::Config, dir: "bigmodel", file: "api_key" },
-        Place { moved_by: &[], root: Root::Config, dir: "zhipu", file: "api_key" },
+        Place { moved_by: &[], root: Root::Config, dir: "openusage", file: "zai.json", apart: false },
+        Place { moved_by: &[], root: Root::Config, dir: "zai", file: "key.json", apart: false },
+        Place { moved_by: &[], root: Root::Home, dir: ".coding-relay", file: "glm-api-key", apart: true },
+        Place { moved_by: &[], root: Root::Config, dir: "bigmodel", file: "api_key", apart: false },
+        Place { moved_by: &[], root: Root::Config, dir: "zhipu", file: "api_key", apart: false },
     ],
     &["ZAI_API_KEY", "Z_AI_API_KEY", "BIGMODEL_API_KEY", "ZHIPU_API_KEY", "ZHIPUAI_API_KEY"],
 );

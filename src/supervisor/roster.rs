@@ -11,7 +11,7 @@ use crate::credential::file::CredentialFile;
 use crate::credential::owner::{self, OwnerHandle};
 use crate::credential::watch::Subject;
 use crate::model::{AccountName, ProviderId, RefreshMode, Whereabouts};
-use crate::paths::Paths;
+use crate::paths::{Paths, logins_in};
 use crate::policy::account::{Account, Input, Rules, Sources};
 use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
@@ -77,21 +77,33 @@ impl Supervisor {
         match &self.config.accounts {
             Accounts::Listed(accounts) => accounts.clone(),
             Accounts::Discovered => {
-                let mut found = BTreeMap::new();
-                for (name, provider, at) in candidates(&self.paths) {
-                    // An account that is known stays until its file has been missed twice: see `retire`.
-                    let known = self
-                        .accounts
-                        .get(&name)
-                        .is_some_and(|held| held.config.credentials == at && !held.account.is_absent());
-                    if known || at.file().is_none_or(|path| path.symlink_metadata().is_ok()) {
-                        let account = || config::Account::discovered(name.clone(), provider, at, &self.config.poll);
-                        found.entry(name.clone()).or_insert_with(account);
-                    }
-                }
-                found
+                let account = |(name, provider, at): (AccountName, _, _)| {
+                    (name.clone(), config::Account::discovered(name, provider, at, &self.config.poll))
+                };
+                self.discovered().into_iter().map(account).collect()
             }
         }
+    }
+
+    /// The logins in the known places; a key in a variable only for a vendor that has none there.
+    fn discovered(&self) -> Vec<(AccountName, ProviderId, Whereabouts)> {
+        // An account that is known stays until its file has been missed twice: see `retire`.
+        let is_known = |path: &Path| {
+            let of = |held: &Held| held.config.credentials.file() == Some(path) && !held.account.is_absent();
+            self.accounts.values().any(of)
+        };
+        let is_there = |path: &Path| path.symlink_metadata().is_ok() || is_known(path);
+        let mut logins: Vec<_> = logins_in(&self.paths.places, is_there)
+            .into_iter()
+            .map(|(name, place)| (name, place.provider, Whereabouts::File(place.here.clone())))
+            .collect();
+        for (provider, variable) in &self.paths.variables {
+            if logins.iter().all(|(_, other, _)| other != provider) {
+                logins.push((provider.to_string(), *provider, Whereabouts::Variable(variable.clone())));
+            }
+        }
+        let named = |(name, provider, at): (String, _, _)| Some((AccountName::parse(&name).ok()?, provider, at));
+        logins.into_iter().filter_map(named).collect()
     }
 
     fn take_on(&mut self, name: AccountName, config: config::Account) {
@@ -280,15 +292,6 @@ pub fn rules(account: &config::Account, config: &Config, paths: &Paths, read_onl
             idle_grace: config.refresh.idle_grace,
         },
     }
-}
-
-/// Where a login of a known vendor may lie, and what it is called then: its vendor's name. Of one vendor's places the
-/// first that holds something is taken, and a key in a variable only where none does.
-fn candidates(paths: &Paths) -> Vec<(AccountName, ProviderId, Whereabouts)> {
-    let files = paths.places.iter().map(|place| (place.provider, Whereabouts::File(place.here.clone())));
-    let variables = paths.variables.iter().map(|(provider, name)| (*provider, Whereabouts::Variable(name.clone())));
-    let named = |(provider, at): (ProviderId, _)| Some((AccountName::parse(provider.as_str()).ok()?, provider, at));
-    files.chain(variables).filter_map(named).collect()
 }
 
 /// The line to type to log in again to this very file, with the relocation that leads there.

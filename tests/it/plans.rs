@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use quotad::policy::status::{AccountState, AccountView};
 use quotad::provider;
 use quotad::state::State;
 use quotad::supervisor::{Setup, Supervisor};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::House;
@@ -35,6 +37,42 @@ fn the_demo_shows_every_vendor_side_by_side() {
     for home in ["home", "state", "run"] {
         assert_eq!(fs::read_dir(house.path(home)).unwrap().count(), 0, "{home} was touched");
     }
+}
+
+#[test]
+fn without_a_config_every_login_in_a_known_place_becomes_an_account() {
+    let house = House::new();
+    // Emptied by their clients, so that nobody is asked.
+    let emptied = r#"{"access_token": "", "refresh_token": "", "expires_at": 0}"#;
+    for (file, content) in [
+        (".kimi-code/credentials/kimi-code.json", emptied),
+        (".kimi/credentials/kimi-code.json", emptied),
+        (".codex/auth.json", "{}"),
+        (".config/codex/auth.json", "{}"),
+        (".local/share/opencode/auth.json", "{}"),
+    ] {
+        let path = house.path("home").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let output = house.quotad(&["once", "--json"]).output().unwrap();
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let accounts = status["accounts"].as_array().unwrap().iter();
+    let home = house.path("home").display().to_string();
+    let told: Vec<String> = accounts
+        .map(|account| {
+            let path = account["credentials"]["path"].as_str().unwrap().replace(&home, "~");
+            format!("{} {} {path}", account["name"].as_str().unwrap(), account["state"].as_str().unwrap())
+        })
+        .collect();
+    let expected = [
+        "codex signed-out ~/.codex/auth.json",
+        "codex-2 signed-out ~/.local/share/opencode/auth.json",
+        "kimi signed-out ~/.kimi-code/credentials/kimi-code.json",
+        "kimi-2 signed-out ~/.kimi/credentials/kimi-code.json",
+    ];
+    assert_eq!(told, expected, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Each vendor's scenarios, those that end alike in one line: what the account says, then the samples it was given.

@@ -14,6 +14,7 @@ pub(super) static STORE: Store = Store {
         root: Root::Home,
         dir: ".claude",
         file: ".credentials.json",
+        apart: false,
     }],
     variables: &[],
     form: Form::Json,

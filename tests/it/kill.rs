@@ -134,7 +134,9 @@ fn kill_and_recover(layout: Layout, step: Step) {
     if was_lost {
         daemon.wait_for_state("dead");
         let account = daemon.account();
-        assert_eq!(posts_before(&house, &tokens, expires), 1, "{context}: posted again while the access token lived");
+        // On a busy machine the victim itself may come to it late.
+        let posts = posts_before(&house, &tokens, expires);
+        assert!(posts <= 1, "{context}: posted {posts} times while the access token lived");
         assert!(account["action"].as_str().unwrap().contains("log in"), "{context}: {account}");
         return;
     }

@@ -11,7 +11,9 @@ use crate::invariants::Promise;
 impl Ledger {
     /// A successor was stored beside `state.db`, or could not be.
     pub(crate) fn kept_successor(&mut self, n: usize, kept: bool) {
-        if let Some(grant) = self.books[n].grants.last_mut().filter(|_| kept) {
+        let Some(grant) = self.books[n].grants.last_mut() else { return };
+        grant.offered = true;
+        if kept {
             grant.on_disk = true;
             if let Some(known) = self.tokens.get_mut(&grant.posted) {
                 known.stored = true;
@@ -95,7 +97,7 @@ impl Ledger {
 
     /// Whether what the account shows of its file is a login whose access token is still good.
     fn sees_good_token(&mut self, n: usize, view: &AccountView, wall: i64) -> bool {
-        let shown = view.credentials.expires_at.map(|at| at.as_millisecond());
+        let shown = view.credentials.expires_at.map(quotad::policy::time::Stamp::as_millisecond);
         let file = &self.books[n].file.live;
         let is_good = self.current(n).is_some_and(|facts| {
             file.seen.as_ref() == Some(&facts.access)

@@ -85,7 +85,7 @@ impl Promise {
                 "only a mode that allows it posts, in its time, and the token that lies in the file"
             }
             Self::NothingGrantedIsLost => {
-                "a granted successor is in the file, a successor file or memory, until exchanged"
+                "a granted successor is stored first, and is in the file, a successor file or memory until exchanged"
             }
             Self::NoNewerLoginOverwritten => "what quotad replaces held the posted token, and all else in it is kept",
             Self::Spacing => "two usage requests are never closer than interval, setback or floor ask",

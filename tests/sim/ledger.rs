@@ -35,6 +35,8 @@ struct Grant {
     facts: Facts,
     /// Lay in the file or beside `state.db` once.
     on_disk: bool,
+    /// Was about to be stored beside `state.db`, whether the disk took it or not.
+    offered: bool,
 }
 
 impl Grant {
@@ -245,6 +247,11 @@ impl Ledger {
             Deed::Step(Step::ReRead) => {
                 self.books[n].re_read_written_at = written_at(n, self, machine);
                 self.books[n].re_read = self.books[n].lying.clone();
+            }
+            // Killed from here on, the process would have taken it along.
+            Deed::Step(Step::Compare) if self.books[n].grants.iter().any(|grant| !grant.offered) => {
+                let how = format!("account {n}: a successor was not stored before it goes to its place");
+                self.breaks(Promise::NothingGrantedIsLost, machine.time(), how);
             }
             _ => {}
         }

@@ -152,7 +152,7 @@ impl Ledger {
         // Exchanged, or granted anew for the same token: the older one has done its work.
         books.grants.retain(|grant| grant.facts.refresh != posted && grant.posted != posted);
         self.granted.insert(facts.refresh.clone());
-        let grant = Grant { posted: posted.to_owned(), facts, on_disk: false };
+        let grant = Grant { posted: posted.to_owned(), facts, on_disk: false, offered: false };
         if grant.rotated() {
             self.stakes.count(Promise::NothingGrantedIsLost);
         }

@@ -12,7 +12,9 @@ use crate::invariants::Promise;
 impl Ledger {
     /// A successor was stored beside `state.db`, or could not be.
     pub(crate) fn kept_successor(&mut self, n: usize, kept: bool) {
-        if let Some(grant) = self.books[n].grants.last_mut().filter(|_| kept) {
+        let Some(grant) = self.books[n].grants.last_mut() else { return };
+        grant.offered = true;
+        if kept {
             grant.on_disk = true;
             if let Some(known) = self.tokens.get_mut(&grant.posted) {
                 known.stored = true;

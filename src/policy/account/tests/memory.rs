@@ -53,7 +53,7 @@ fn a_record_without_a_name_goes_under_the_name_and_is_left_behind_empty() {
     world.restart();
     let before = world.store.durable;
     world.run(S);
-    assert_eq!(world.store.durable, before + 2, "gates and file are stored anew; an empty record is not moved again");
+    assert_eq!(world.store.durable - before, 2, "the login and the file anew; an empty record is not moved again");
 }
 
 #[test]

@@ -18,7 +18,9 @@ pub(super) fn read(path: &Path, keys: &[&str]) -> Result<Value, &'static str> {
 }
 
 fn rows(path: &Path, keys: &[&str]) -> rusqlite::Result<Map<String, Value>> {
-    let has_writer = path.with_extension("vscdb-wal").exists();
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    let has_writer = Path::new(&wal).exists();
     let escaped = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let url = format!("file:{escaped}?{}", if has_writer { "mode=ro" } else { "immutable=1" });
     let database = Connection::open_with_flags(url, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;

@@ -138,6 +138,8 @@ fn joined(summary: UsageOutcome, requests: UsageOutcome, resets_at: Option<Stamp
             let counts = counts.into_iter().map(|window| Window { resets_at, ..window });
             UsageOutcome::Answered { windows: distinct(counts.chain(told)), plan }
         }
+        // A server that asks for patience gets it.
+        (_, limited @ UsageOutcome::Limited { .. }) => limited,
         (UsageOutcome::Answered { windows, plan }, _) if !windows.is_empty() => {
             UsageOutcome::Answered { windows, plan }
         }
@@ -538,6 +540,7 @@ mod tests {
         ];
         assert_eq!(next(ok(sample!("request_based.json"))), expected);
         assert_eq!(next(reply(500, &[], "")), ["plan: enterprise", told]);
+        assert_eq!(next(reply(429, &[], "")), ["limited None"], "a server that asks for patience gets it");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Owns the difference between what certainly never left, what may have been processed, and what was answered. The
 //! transport and the simulation tell it what they saw in the same words.
 
-use super::{Grant, Provider, Reply};
+use super::{Grant, Provider, Reply, fault};
 use crate::model::{Failure, Refusal, UsageOutcome};
 use crate::policy::time::Stamp;
 
@@ -26,13 +26,15 @@ pub enum Broken {
 pub fn usage(provider: &dyn Provider, answer: Result<Reply, Broken>, received: Stamp) -> UsageOutcome {
     match answer {
         Ok(reply) => provider.read_usage(&reply, received),
-        Err(cause) => broken(&cause),
+        Err(cause) => broken(&cause, received),
     }
 }
 
-/// What an exchange with the usage endpoint that broke off came to.
-pub fn broken(cause: &Broken) -> UsageOutcome {
+/// What an exchange with the usage endpoint that broke off came to. A 429 is one without its body, too: what it asks for
+/// stands in its headers.
+pub fn broken(cause: &Broken, received: Stamp) -> UsageOutcome {
     let failure = match cause {
+        Broken::Cut(Some(reply)) if reply.status == 429 => return fault::usage(reply, received),
         Broken::Offline => Failure::Offline,
         Broken::Connect => Failure::Connect,
         Broken::Cut(_) => Failure::Timeout,
@@ -53,10 +55,34 @@ pub fn refresh(provider: &dyn Provider, answer: Result<Reply, Broken>, received:
         Err(Broken::Cut(Some(reply))) if reply.status == 200 => provider
             .read_refresh(&reply, received)
             .map_err(|_| Refusal::Unknown("the answer of the token endpoint broke off")),
+        Err(Broken::Cut(Some(reply))) if reply.status == 429 => Err(fault::refresh(&reply, received)),
         Err(Broken::Cut(_)) => Err(Refusal::Unknown("no answer from the token endpoint after sending")),
         Err(Broken::TooLong) => Err(Refusal::Unknown("the answer of the token endpoint is longer than 1 MiB")),
         Err(Broken::Offline) => Err(Refusal::NeverArrived("this machine has no network")),
         Err(Broken::Connect) => Err(Refusal::NeverArrived("the token endpoint refused the connection")),
         Err(Broken::Unsendable) => Err(Refusal::Misconfigured("the token request cannot be written")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::claude::Claude;
+
+    #[test]
+    fn a_429_whose_body_broke_off_is_still_one_at_both_endpoints_and_nothing_else_that_broke_off_is() {
+        let cut = |status| {
+            let headers = vec![("retry-after".to_owned(), "990".to_owned())];
+            Err(Broken::Cut(Some(Reply { status, headers, body: b"{\"err".to_vec() })))
+        };
+        let demand = Some(std::time::Duration::from_secs(990));
+        let now = Stamp::UNIX_EPOCH;
+        assert_eq!(usage(&Claude, cut(429), now), UsageOutcome::Limited { demand });
+        assert_eq!(refresh(&Claude, cut(429), now).unwrap_err(), Refusal::Limited { demand });
+        for status in [200, 401, 403, 500, 503] {
+            let failed = UsageOutcome::Failed { failure: Failure::Timeout, demand: None };
+            assert_eq!(usage(&Claude, cut(status), now), failed, "{status}");
+            assert!(matches!(refresh(&Claude, cut(status), now), Err(Refusal::Unknown(_))), "{status}");
+        }
     }
 }

@@ -50,8 +50,8 @@ pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
         _ if is_challenge(reply, fault.as_ref()) || (fault.is_none() && shows_challenge(reply)) => Failure::Challenge,
         (401 | 403, Some(fault)) => return fault.of_token(status),
         (402, Some(fault)) if fault.ends_login() => return UsageOutcome::Rejected { permanent: true, said: ENDED },
-        (400 | 401 | 403, None) => Failure::Challenge,
-        (402, _) => return UsageOutcome::NoPermission { said: "payment is required" },
+        (400 | 401 | 402 | 403, None) => Failure::Challenge,
+        (402, Some(_)) => return UsageOutcome::NoPermission { said: "payment is required" },
         (300..=399 | 404 | 405 | 410, _) => Failure::Gone(status),
         (529, _) => Failure::Overloaded,
         (500.., Some(fault)) if fault.has("overloaded_error") => Failure::Overloaded,
@@ -172,8 +172,12 @@ impl Fault {
         if self.says("scope requirement") {
             return UsageOutcome::NoPermission { said: "the token lacks the scope for usage (user:profile)" };
         }
+        const OF_TOKEN: [&str; 4] = ["token_expired", "invalid_token", "authentication_error", "unauthenticated"];
         match status {
             401 => UsageOutcome::Rejected { permanent: false, said: "the token was refused" },
+            _ if self.first_of(&OF_TOKEN).is_some() => {
+                UsageOutcome::Rejected { permanent: false, said: "the token was refused" }
+            }
             _ => UsageOutcome::NoPermission { said: "the account may not read its usage" },
         }
     }
@@ -283,6 +287,8 @@ mod tests {
             (403, "error code: 1010", "challenge"),
             (400, PAGE, "challenge"),
             (400, SERVER, "refused"),
+            (402, PAGE, "challenge"),
+            (403, r#"{"error":{"code":"token_expired","message":"no"}}"#, "rejected"),
             (402, r#"{"detail":{"code":"deactivated_workspace"}}"#, "revoked"),
             (402, r#"{"detail":{"code":"payment_required"}}"#, "no permission"),
             (403, r#"{"error":"cloudflare_challenge"}"#, "challenge"),

@@ -43,14 +43,16 @@ impl Provider for MiniMax {
         store::read_key(content, store::KEY_MEMBERS)
     }
 
-    /// The code inside decides, whatever the status is: a refused key comes with 200 and with 403.
+    /// The code inside decides under a success and, since a refused key comes with 200 and with 403, about a key; any
+    /// other status speaks for itself.
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
         let body = field::json(&reply.body).unwrap_or_default();
         let codes = [&body, &body["data"]].map(|holder| field::number(&holder["base_resp"]["status_code"]));
         let code = codes.into_iter().flatten().next();
-        match code.filter(|code| *code != 0.0) {
-            Some(code) => fault::inside(reply, as_status(code), received),
-            None => answer(reply, received, |body| read(&body, received)),
+        let meant = code.filter(|code| *code != 0.0).map(as_status);
+        match (reply.status, meant) {
+            (200..=299, Some(meant)) | (401 | 403, Some(meant @ Some(401.0))) => fault::inside(reply, meant, received),
+            _ => answer(reply, received, |body| read(&body, received)),
         }
     }
 }
@@ -237,6 +239,9 @@ mod tests {
             (403, "<html>Just a moment...</html>", "failed: Challenge"),
             (403, r#"{"base_resp": {"status_code": 0}}"#, "no permission: the account may not read its usage"),
             (429, "", "limited None"),
+            (429, r#"{"base_resp": {"status_code": 2056}}"#, "limited None"),
+            (429, r#"{"base_resp": {"status_code": 1000}}"#, "limited None"),
+            (503, r#"{"base_resp": {"status_code": 7}}"#, "failed: Server(503)"),
             (500, "", "failed: Server(500)"),
             (200, "{}", "failed: Garbage(\"the answer names no model's quota\")"),
             (200, "<html>", "failed: Garbage(\"the answer is not JSON\")"),

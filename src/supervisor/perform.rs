@@ -141,7 +141,7 @@ impl Supervisor {
                 match (answer, enough) {
                     (Ok(reply), _) => replies.push(reply),
                     (Err(_), Some(outcome)) => break outcome,
-                    (Err(cause), None) => break exchange::broken(broken.insert(cause)),
+                    (Err(cause), None) => break exchange::broken(broken.insert(cause), clock.now().stamp),
                 }
             };
             let took = began.elapsed();

@@ -314,9 +314,9 @@ pub fn log_in(account: &config::Account, paths: &Paths) -> Result<String, &'stat
 pub(super) fn relocation(provider: ProviderId, at: &Whereabouts, paths: &Paths) -> Vec<(String, PathBuf)> {
     let provider = provider::of(provider);
     let LogIn::Command { moved_by, .. } = provider.log_in() else { return Vec::new() };
-    let Some(file) = at.file().filter(|file| !paths.vendor_stores().iter().any(|store| store == file)) else {
-        return Vec::new();
-    };
+    // A client is started without the daemon's variables, so only its very default needs none.
+    let default = paths.places.iter().find(|place| place.provider == provider.id()).map(|place| &*place.usual);
+    let Some(file) = at.file().filter(|file| default != Some(*file)) else { return Vec::new() };
     let of_place = |place: &Place| {
         let levels = Path::new(place.file).components().count();
         file.ends_with(place.file).then(|| file.ancestors().nth(levels))?
@@ -348,11 +348,16 @@ mod tests {
         for (provider, file, line) in [
             ("claude", "/home/ada/.claude/.credentials.json", Ok("claude /login")),
             ("claude", "/srv/c/.credentials.json", Ok("CLAUDE_CONFIG_DIR=/srv/c claude /login")),
-            ("codex", "/home/ada/.config/codex/auth.json", Ok("codex login")),
+            ("codex", "/home/ada/.codex/auth.json", Ok("codex login")),
+            ("codex", "/home/ada/.config/codex/auth.json", Ok("CODEX_HOME=/home/ada/.config/codex codex login")),
             ("codex", "/srv/c/auth.json", Ok("CODEX_HOME=/srv/c codex login")),
             ("codex", "/srv/c/work.json", Ok("CODEX_HOME=/srv/c codex login")),
             ("gemini", "/srv/g/.gemini/oauth_creds.json", Ok("GEMINI_CLI_HOME=/srv/g gemini")),
-            ("kimi", "/home/ada/.kimi/credentials/kimi-code.json", Ok("kimi login")),
+            (
+                "kimi",
+                "/home/ada/.kimi/credentials/kimi-code.json",
+                Ok("KIMI_CODE_HOME=/home/ada/.kimi KIMI_SHARE_DIR=/home/ada/.kimi kimi login"),
+            ),
             ("kimi", "/srv/k/credentials/kimi-code.json", Ok("KIMI_CODE_HOME=/srv/k KIMI_SHARE_DIR=/srv/k kimi login")),
             ("antigravity", "/srv/a/token", Ok("agy")),
             ("cursor", "/srv/c/state.vscdb", Err("sign in in Cursor's settings")),

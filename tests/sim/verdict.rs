@@ -54,6 +54,7 @@ impl Usage {
             Ok(reply) => reply,
             Err(Broken::Offline) => return Self::Offline,
             Err(Broken::TooLong | Broken::Unsendable) => return Self::Garbage,
+            Err(Broken::Cut(Some(reply))) if reply.status == 429 => return Self::Limited(demand(reply)),
             Err(Broken::Connect | Broken::Cut(_)) => return Self::Transient(None),
         };
         let body = String::from_utf8_lossy(&reply.body);

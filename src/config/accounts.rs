@@ -36,8 +36,11 @@ const HEADER: &str = "[accounts.personal]";
 /// What `[accounts]` lists, as far as it is free of complaints, each interval raised to the floor.
 pub(super) fn read(table: &mut Table<'_, '_>, poll: &Poll, paths: &Paths, notes: &mut Vec<String>) -> Accounts {
     if !table.exists() {
-        let known = provider::ALL.into_iter().filter(|provider| provider.store().is_known());
-        notes.extend(known.filter_map(|provider| raised(poll.interval, provider.floor(), provider.id())));
+        let mut by_floor: BTreeMap<Duration, Vec<&str>> = BTreeMap::new();
+        for provider in provider::ALL.into_iter().filter(|provider| provider.store().is_known()) {
+            by_floor.entry(provider.floor()).or_default().push(provider.id().as_str());
+        }
+        notes.extend(by_floor.iter().filter_map(|(floor, of)| raised(poll.interval, *floor, &of.join(", "))));
         return Accounts::Discovered;
     }
     let mut accounts = BTreeMap::new();
@@ -46,7 +49,9 @@ pub(super) fn read(table: &mut Table<'_, '_>, poll: &Poll, paths: &Paths, notes:
         let account = table.open(key, HEADER.to_owned(), |entry| account(entry, key, poll, paths, &mut files));
         if let Some(mut account) = account {
             let floor = floor(account.provider, &account.endpoints);
-            notes.extend(raised(account.interval, floor, account.provider).map(|note| format!("{key}: {note}")));
+            notes.extend(
+                raised(account.interval, floor, account.provider.as_str()).map(|note| format!("{key}: {note}")),
+            );
             account.interval = account.interval.max(floor);
             accounts.insert(account.name.clone(), account);
         }
@@ -58,8 +63,8 @@ pub(super) fn read(table: &mut Table<'_, '_>, poll: &Poll, paths: &Paths, notes:
 }
 
 /// The note that an interval was raised, if it is below the floor.
-fn raised(interval: Duration, floor: Duration, provider: ProviderId) -> Option<String> {
-    let note = || format!("interval {} is below {provider}'s floor of {}: raised", spoken(interval), spoken(floor));
+fn raised(interval: Duration, floor: Duration, of: &str) -> Option<String> {
+    let note = || format!("interval {} is below the floor of {} for {of}: raised", spoken(interval), spoken(floor));
     (interval < floor).then(note)
 }
 

@@ -680,7 +680,7 @@ usage-url = \"http://example.com\"
     #[test]
     fn an_interval_below_the_floor_is_raised_with_a_note_except_on_loopback() {
         let low = parsed(&personal("interval = '1m'"));
-        assert_eq!(low.notes, ["personal: interval 1m is below claude's floor of 5m: raised"]);
+        assert_eq!(low.notes, ["personal: interval 1m is below the floor of 5m for claude: raised"]);
         assert_eq!(account("interval = '1m'").interval, minutes(5));
         assert_eq!(account("interval = '7m'").interval, minutes(7));
 
@@ -689,7 +689,12 @@ usage-url = \"http://example.com\"
         assert!(parsed(&personal(local)).notes.is_empty());
 
         let discovered = parsed("[poll]\ninterval = '90s'");
-        assert_eq!(discovered.notes, ["interval 1m 30s is below claude's floor of 5m: raised"]);
+        assert_eq!(discovered.notes, ["interval 1m 30s is below the floor of 5m for claude: raised"]);
+        let fast = parsed("[poll]\ninterval = '30s'").notes;
+        assert!(
+            fast.len() == 2 && fast[0].starts_with("interval 30s is below the floor of 1m for codex, "),
+            "{fast:?}"
+        );
         let name = AccountName::parse("found").unwrap();
         let found = Account::discovered(
             name,

@@ -85,8 +85,10 @@ impl CredentialFile {
     pub fn new(whereabouts: Whereabouts, provider: ProviderId, owner: CredentialOwner, home: Option<&Path>) -> Self {
         let dir = whereabouts.file().map(directory);
         let default = home.filter(|home| dir.is_some_and(|dir| home.join(".claude") == dir));
-        let identities = [dir, default].into_iter().flatten().map(|dir| dir.join(".claude.json"));
-        let identities = identities.map(IdentityFile::new).collect();
+        let name = provider::of(provider).store().account_file;
+        let files =
+            [dir, default].into_iter().flatten().zip(name.into_iter().cycle()).map(|(dir, name)| dir.join(name));
+        let identities = files.map(IdentityFile::new).collect();
         Self { whereabouts, provider, owner, identities }
     }
 
@@ -609,6 +611,17 @@ mod tests {
         write(&elsewhere.join(".credentials.json"), FULL);
         let mut other = claude(CredentialOwner::Vendor, &elsewhere.join(".credentials.json"), Some(home.path()));
         assert_eq!(other.look(&key()).credential.login().unwrap().identity, None, "that is another login's");
+    }
+
+    #[test]
+    fn the_file_of_one_vendor_says_nothing_of_the_account_of_another() {
+        let home = tempfile::tempdir().unwrap();
+        write(&home.path().join(".claude.json"), r#"{"oauthAccount":{"accountUuid":"u-1"}}"#);
+        let path = home.path().join("zai.key");
+        write(&path, "FAKE-KEY");
+        let zai = ProviderId::new("zai");
+        let mut file = CredentialFile::new(Whereabouts::File(path), zai, CredentialOwner::Vendor, Some(home.path()));
+        assert_eq!(file.look(&key()).credential.login().unwrap().identity, None);
     }
 
     #[test]

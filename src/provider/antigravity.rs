@@ -31,6 +31,7 @@ static STORE: Store = Store {
     variables: &[],
     form: Form::Json,
     layout: None,
+    account_file: None,
     write_lock: None,
     vendors_modes: &[RefreshMode::Command],
     because: "Google wants Antigravity's client secret for it, which quotad does not have",

@@ -98,12 +98,24 @@ fn other_path(usage_url: &str) -> Option<String> {
     to_codex.or_else(|| usage_url.strip_suffix(CODEX).map(|base| format!("{base}{CHATGPT}")))
 }
 
+/// The windows that a session file's `token_count` event tells under `rate_limits`, shortest first. There a slot is
+/// `primary` or `secondary`, and its length is told in minutes. Without a reset time the window ends a whole length
+/// after the event at the latest.
+pub fn noted(limits: &Value, at: Stamp) -> Vec<Window> {
+    let window = |slot: &Value| {
+        let length = length(slot)?;
+        let window = window(slot, Share::All, at).filter(|window| window.used_percent.is_some())?;
+        let resets_at = window.resets_at.or_else(|| at.checked_add(length).ok());
+        Some((length, Window { resets_at, ..window }))
+    };
+    let mut slots: Vec<_> = ["primary", "secondary"].iter().filter_map(|slot| window(&limits[slot])).collect();
+    slots.sort_by_key(|(length, _)| *length);
+    distinct(slots.into_iter().map(|(_, window)| window))
+}
+
 /// Every window of a usage body; `None` if this is no usage body. `received` is what a reset without a date is
 /// counted from.
-///
-/// Reads as well the `rate_limits` of a session file's `token_count` event, put under `rate_limit`: there a slot is
-/// `primary` or `secondary`, and a window's length is told in minutes.
-pub fn windows(body: &Value, received: Stamp) -> Option<Vec<Window>> {
+fn windows(body: &Value, received: Stamp) -> Option<Vec<Window>> {
     let own = slots(&body["rate_limit"], Share::All, received);
     let review = slots(&body["code_review_rate_limit"], Share::Part("code review"), received);
     let models = body["additional_rate_limits"].as_array().into_iter().flatten().flat_map(|entry| {
@@ -132,14 +144,12 @@ enum Share<'a> {
 
 /// The windows of one rate limit, in whatever slots they are.
 fn slots(limit: &Value, share: Share<'_>, received: Stamp) -> Vec<Window> {
-    let slots = ["primary_window", "secondary_window", "primary", "secondary"];
-    slots.iter().filter_map(|slot| window(&limit[slot], share, received)).collect()
+    ["primary_window", "secondary_window"].iter().filter_map(|slot| window(&limit[slot], share, received)).collect()
 }
 
 /// `limit_reached` beside a missing percentage is not taken for 100 %.
 fn window(slot: &Value, share: Share<'_>, received: Stamp) -> Option<Window> {
-    let minutes = || field::seconds(&slot["window_minutes"])?.checked_mul(60);
-    let length = field::seconds(&slot["limit_window_seconds"]).or_else(minutes);
+    let length = length(slot);
     let used_percent = field::number(&slot["used_percent"]);
     if length.is_none() && used_percent.is_none() {
         return None;
@@ -156,6 +166,11 @@ fn window(slot: &Value, share: Share<'_>, received: Stamp) -> Option<Window> {
         window.model = Some(name.to_owned());
     }
     Some(Window { used_percent, resets_at: resets_at(slot, received), ..window })
+}
+
+fn length(slot: &Value) -> Option<Duration> {
+    let minutes = || field::seconds(&slot["window_minutes"])?.checked_mul(60);
+    field::seconds(&slot["limit_window_seconds"]).or_else(minutes)
 }
 
 /// A window's kind and what people call it, by its length: `five_hour`, "5-hour".
@@ -181,7 +196,8 @@ fn kind(length: Option<Duration>) -> (String, String) {
 /// The date goes before the time left, which drifts.
 fn resets_at(part: &Value, received: Stamp) -> Option<Stamp> {
     let dated = field::timestamp(&part["reset_at"]).or_else(|| field::timestamp(&part["resets_at"]));
-    dated.or_else(|| received.checked_add(field::seconds(&part["reset_after_seconds"])?).ok())
+    let left = || ["reset_after_seconds", "resets_in_seconds"].iter().find_map(|name| field::seconds(&part[name]));
+    dated.or_else(|| received.checked_add(left()?).ok())
 }
 
 /// Credits bought besides the plan; a plan that has none says 0 as well, which would read as "all spent".
@@ -230,6 +246,7 @@ static STORE: Store = Store {
         scopes: None,
         refreshed_at: Some(("last_refresh", Unit::Rfc3339)),
     }),
+    account_file: None,
     write_lock: Some("auth.json.lock"),
     vendors_modes: &[RefreshMode::Command],
     because: "no lock of the Codex CLI covers its own exchange, so one refresh token could be spent twice, and you \
@@ -481,13 +498,20 @@ mod tests {
     #[test]
     fn a_session_files_limits_are_read_as_the_answers_are() {
         let rollout: Value = serde_json::from_str(sample!("rollout.json")).unwrap();
-        let body = json!({"plan_type": rollout["plan_type"], "credits": rollout["credits"], "rate_limit": rollout});
         let expected = [
-            "plan: pro",
+            "plan: -",
             "5-hour [five_hour] 19%, resets 2026-09-14T18:08:41Z",
             "weekly [seven_day] 40%, resets 2026-09-19T07:15:17Z",
         ];
-        assert_eq!(lines(&answer(body.to_string().as_bytes())), expected);
+        let windows = noted(&rollout, "2026-09-14T15:00:00Z".parse().unwrap());
+        assert_eq!(lines(&UsageOutcome::Answered { windows, plan: None }), expected);
+        for (slot, resets) in [
+            (json!({"used_percent": 1, "window_minutes": 300, "resets_in_seconds": 600}), "2026-09-14T15:10:00Z"),
+            (json!({"used_percent": 1, "window_minutes": 300}), "2026-09-14T20:00:00Z"),
+        ] {
+            let windows = noted(&json!({"secondary": slot}), "2026-09-14T15:00:00Z".parse().unwrap());
+            assert_eq!(windows[0].resets_at, Some(resets.parse().unwrap()), "{slot}");
+        }
     }
 
     #[test]

@@ -240,6 +240,7 @@ static STORE: Store = Store {
     variables: &["COPILOT_TOKEN", "COPILOT_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"],
     form: Form::Text,
     layout: None,
+    account_file: None,
     write_lock: None,
     vendors_modes: &[],
     because: "a GitHub token lasts until it is revoked; there is nothing to refresh",

@@ -300,6 +300,7 @@ static STORE: Store = Store {
     variables: &[],
     form: Form::ItemTable(&[ACCESS, PLAN]),
     layout: None,
+    account_file: None,
     write_lock: None,
     vendors_modes: &[],
     because: "Cursor renews its session itself, and nobody else may write its database while it runs",

@@ -24,6 +24,7 @@ static STORE: Store = Store {
     variables: &["GROK_OAUTH_TOKEN"],
     form: Form::Json,
     layout: None,
+    account_file: None,
     write_lock: None,
     vendors_modes: &[RefreshMode::Command],
     because: "the Grok CLI could find its refresh token spent, and you would be logged out",

@@ -39,6 +39,7 @@ static STORE: Store = Store {
         scopes: None,
         refreshed_at: None,
     }),
+    account_file: None,
     write_lock: None,
     vendors_modes: &[RefreshMode::Command],
     because: "the Kimi CLI would find its refresh token spent, and you would be logged out",

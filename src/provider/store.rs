@@ -21,6 +21,8 @@ pub struct Store {
     pub form: Form,
     /// The members a refresh changes; `None` for a file that quotad never writes.
     pub layout: Option<&'static Layout>,
+    /// A file beside the login, or in the home for the login of the usual place, that names the account.
+    pub account_file: Option<&'static str>,
     /// A file beside the login that the vendor's client locks to store what it was given. Held by somebody for long, it
     /// makes the client drop that, and the login with it.
     pub write_lock: Option<&'static str>,
@@ -34,7 +36,16 @@ impl Store {
     /// The store of a vendor of keys: text, or a member of a JSON file. There is nothing to refresh in it.
     pub const fn of_keys(places: &'static [Place], variables: &'static [&'static str]) -> Self {
         let because = "a key has nothing to refresh";
-        Self { places, variables, form: Form::Text, layout: None, write_lock: None, vendors_modes: &[], because }
+        Self {
+            places,
+            variables,
+            form: Form::Text,
+            layout: None,
+            account_file: None,
+            write_lock: None,
+            vendors_modes: &[],
+            because,
+        }
     }
 
     /// Whether a login can be found in it without being told where it lies.

@@ -8,14 +8,14 @@ use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
 use super::Version;
 use crate::model::{Reading, Source, Window};
 use crate::policy::time::Stamp;
-use crate::provider::field;
+use crate::provider::{codex, field};
 
 /// Days that are looked into: a session taken up again goes on in the file of the day it began.
 const DAYS: usize = 7;
@@ -54,32 +54,8 @@ pub fn noted(line: &[u8]) -> Option<Noted> {
         return None;
     }
     let at = field::timestamp(&event["timestamp"])?;
-    let mut slots: Vec<_> = ["primary", "secondary"].iter().filter_map(|slot| window(&limits[slot], at)).collect();
-    slots.sort_by_key(|(length, _)| *length);
-    slots.dedup_by_key(|(length, _)| *length);
-    let windows: Vec<_> = slots.into_iter().map(|(_, window)| window).collect();
+    let windows = codex::noted(limits, at);
     (!windows.is_empty()).then(|| Noted { at, windows, plan: field::name(&limits["plan_type"]) })
-}
-
-/// A slot, known by its length in minutes: the slots have been seen swapped. Without a reset time (older clients wrote
-/// seconds from then) the window ends a whole length later at the latest.
-fn window(slot: &Value, at: Stamp) -> Option<(u64, Window)> {
-    let used = field::number(&slot["used_percent"])?;
-    let minutes = field::number(&slot["window_minutes"]).filter(|n| *n >= 1.0 && *n < 1e6)? as u64;
-    let (id, label) = match minutes {
-        300 => ("five_hour".to_owned(), "5-hour".to_owned()),
-        1440 => ("day".to_owned(), "daily".to_owned()),
-        10_080 => ("seven_day".to_owned(), "weekly".to_owned()),
-        43_200 => ("month".to_owned(), "monthly".to_owned()),
-        n if n % 1440 == 0 => (format!("{}_day", n / 1440), format!("{}-day", n / 1440)),
-        n if n % 60 == 0 => (format!("{}_hour", n / 60), format!("{}-hour", n / 60)),
-        n => (format!("{n}_minute"), format!("{n}-minute")),
-    };
-    let after = |length| at.checked_add(length).ok();
-    let resets_at = field::timestamp(&slot["resets_at"])
-        .or_else(|| field::seconds(&slot["resets_in_seconds"]).and_then(after))
-        .or_else(|| after(Duration::from_mins(minutes)))?;
-    Some((minutes, Window { used_percent: Some(used), resets_at: Some(resets_at), ..Window::named(id, label) }))
 }
 
 /// The session files of one Codex home.
@@ -285,17 +261,6 @@ mod tests {
             let noted = noted(line(limits.clone()).as_bytes());
             let ids = noted.map(|noted| noted.windows.iter().map(|w| w.id.clone()).collect::<Vec<_>>().join(" "));
             assert_eq!(ids.as_deref().unwrap_or("-"), expected, "{limits}");
-        }
-    }
-
-    #[test]
-    fn a_reset_in_seconds_counts_from_the_event_and_without_one_the_window_ends_a_length_later() {
-        for (slot, resets) in [
-            (json!({"used_percent": 1, "window_minutes": 300, "resets_in_seconds": 600}), "2026-09-14T15:10:00Z"),
-            (json!({"used_percent": 1, "window_minutes": 300}), "2026-09-14T20:00:00Z"),
-        ] {
-            let (_, window) = window(&slot, "2026-09-14T15:00:00Z".parse().unwrap()).unwrap();
-            assert_eq!(window.resets_at, Some(resets.parse().unwrap()), "{slot}");
         }
     }
 

@@ -126,7 +126,8 @@ impl Supervisor {
         let home = Some(self.paths.home.as_path());
         let file = CredentialFile::new(config.credentials.clone(), config.provider, config.owner, home);
         let path = config.credentials.file();
-        let beside = path.and_then(Path::parent).map(|dir| dir.join(".claude.json"));
+        let beside =
+            path.zip(provider::of(config.provider).store().account_file).map(|(path, name)| path.with_file_name(name));
         let watched = path.map(Path::to_owned).into_iter().chain(beside).collect();
         self.watch.watch(Subject::Account(name.clone()), watched);
         let (transport, clock) = (self.transport.clone(), self.clock.clone());

@@ -27,6 +27,7 @@ pub(super) static STORE: Store = Store {
         scopes: Some("scopes"),
         refreshed_at: None,
     }),
+    account_file: Some(".claude.json"),
     write_lock: None,
     vendors_modes: &[RefreshMode::WhenIdle, RefreshMode::Command],
     because: "the Claude CLI would find its refresh token spent, and you would be logged out",

@@ -19,6 +19,7 @@ use super::secret::{FingerprintKey, Tokens};
 use super::vendor_lock::{self, LockState};
 use crate::disk;
 use crate::model::{Credential, CredentialOwner, Login, ProviderId, Whereabouts};
+use crate::paths::login_places;
 use crate::provider::store::{Form, Stored};
 use crate::provider::{self, Provider, field};
 
@@ -77,6 +78,9 @@ pub struct CredentialFile {
     owner: CredentialOwner,
     /// Where the account's uuid may stand, first found first taken.
     identities: Vec<IdentityFile>,
+    /// Where vendors' clients keep logins of their own, for a grant of quotad's: it never lies there, however its path
+    /// is spelt.
+    stores: Vec<PathBuf>,
 }
 
 impl CredentialFile {
@@ -89,7 +93,10 @@ impl CredentialFile {
         let files =
             [dir, default].into_iter().flatten().zip(name.into_iter().cycle()).map(|(dir, name)| dir.join(name));
         let identities = files.map(IdentityFile::new).collect();
-        Self { whereabouts, provider, owner, identities }
+        let own_grant = home.filter(|_| owner == CredentialOwner::Quotad);
+        let stores = own_grant.map(|home| login_places(home, |_| None)).unwrap_or_default();
+        let stores = stores.into_iter().map(|place| place.usual).collect();
+        Self { whereabouts, provider, owner, identities, stores }
     }
 
     /// Where it lies, as configured.
@@ -184,6 +191,12 @@ impl CredentialFile {
             return Some(format!(
                 "{path} is a symlink, which the vendor's CLI replaces by a file of its own, so that two copies of the \
                  login drift apart; put the file itself there, or link its directory"
+            ));
+        }
+        if self.stores.iter().any(|store| fs::canonicalize(store).is_ok_and(|store| store == real_path)) {
+            return Some(format!(
+                "{path} is the file of the vendor's CLI by another name, so that both would spend one refresh token; \
+                 log in to a directory of quotad's own"
             ));
         }
         if !disk::is_own(metadata) {
@@ -622,6 +635,23 @@ mod tests {
         let zai = ProviderId::new("zai");
         let mut file = CredentialFile::new(Whereabouts::File(path), zai, CredentialOwner::Vendor, Some(home.path()));
         assert_eq!(file.look(&key()).credential.login().unwrap().identity, None);
+    }
+
+    #[test]
+    fn a_grant_of_quotads_own_that_is_the_clis_file_by_another_name_is_never_refreshed() {
+        let home = tempfile::tempdir().unwrap();
+        let dotfiles = home.path().join("dotfiles");
+        fs::create_dir(&dotfiles).unwrap();
+        let path = dotfiles.join(".credentials.json");
+        write(&path, FULL);
+        let unsafe_because = |owner| {
+            let found = claude(owner, &path, Some(home.path())).look(&key());
+            found.credential.login().unwrap().unsafe_because.clone()
+        };
+        assert_eq!(unsafe_because(CredentialOwner::Quotad), None);
+        symlink(&dotfiles, home.path().join(".claude")).unwrap();
+        assert!(unsafe_because(CredentialOwner::Quotad).unwrap().contains("by another name"));
+        assert_eq!(unsafe_because(CredentialOwner::Vendor), None);
     }
 
     #[test]

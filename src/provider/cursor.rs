@@ -162,7 +162,7 @@ fn of_period(body: &Value) -> Option<Vec<Window>> {
         return None;
     }
     let resets_at = field::timestamp(&body["billingCycleEnd"]);
-    let own = Part::read(plan, ["totalSpend", "limit", "remaining"]).with_zero();
+    let own = Part::read(plan, ["totalSpend", "limit", "remaining"]).caught_up().with_zero();
     let is_untold = plan.as_object().is_some_and(|plan| plan.values().all(|value| field::number(value).is_none()));
     let untold = is_untold.then_some(0.0);
     let used_percent = field::number(&plan["totalPercentUsed"]).or_else(|| own.percent()).or(untold);
@@ -541,7 +541,7 @@ mod tests {
         ];
         assert_eq!(next(ok(sample!("request_based.json"))), expected);
         assert_eq!(next(reply(500, &[], "")), ["plan: enterprise", told]);
-        assert_eq!(next(reply(429, &[], "")), ["limited None"], "a server that asks for patience gets it");
+        assert_eq!(next(reply(429, &[], "")), ["limited"], "a server that asks for patience gets it");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
         _ if is_challenge(reply, fault.as_ref()) || (fault.is_none() && shows_challenge(reply)) => Failure::Challenge,
         (401 | 403, Some(fault)) => return fault.of_token(status),
         (402, Some(fault)) if fault.ends_login() => return UsageOutcome::Rejected { permanent: true, said: ENDED },
-        (400 | 401 | 402 | 403, None) => Failure::Challenge,
+        (400..=403, None) => Failure::Challenge,
         (402, Some(_)) => return UsageOutcome::NoPermission { said: "payment is required" },
         (300..=399 | 404 | 405 | 410, _) => Failure::Gone(status),
         (529, _) => Failure::Overloaded,
@@ -163,6 +163,8 @@ impl Fault {
     /// A 401 or 403 of the usage endpoint. A revoked token has been seen with both: under 403 the message is taken
     /// at its word, under 401 only a code is, because a refresh may still help.
     fn of_token(&self, status: u16) -> UsageOutcome {
+        const NAMES_THE_TOKEN: [&str; 4] =
+            ["token_expired", "invalid_token", "authentication_error", "unauthenticated"];
         if self.says("not allowed for this organization") {
             return UsageOutcome::NoPermission { said: "the organisation does not allow OAuth" };
         }
@@ -172,10 +174,9 @@ impl Fault {
         if self.says("scope requirement") {
             return UsageOutcome::NoPermission { said: "the token lacks the scope for usage (user:profile)" };
         }
-        const OF_TOKEN: [&str; 4] = ["token_expired", "invalid_token", "authentication_error", "unauthenticated"];
         match status {
             401 => UsageOutcome::Rejected { permanent: false, said: "the token was refused" },
-            _ if self.first_of(&OF_TOKEN).is_some() => {
+            _ if self.first_of(&NAMES_THE_TOKEN).is_some() => {
                 UsageOutcome::Rejected { permanent: false, said: "the token was refused" }
             }
             _ => UsageOutcome::NoPermission { said: "the account may not read its usage" },

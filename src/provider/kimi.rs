@@ -153,8 +153,9 @@ fn windows(body: &Value) -> Option<Vec<Window>> {
     let (pools, rows) = (from_pools(&body["usages"]), from_rows(body));
     let is_used = |window: &Window| window.used_percent.is_some_and(|percent| percent > 0.0);
     let rows_know_better = !pools.iter().any(is_used) && rows.iter().any(is_used);
-    let limits = if pools.is_empty() || rows_know_better { rows } else { pools };
-    let windows = distinct(limits.into_iter().chain(from_wallet(member(body, "boosterWallet"))));
+    // A row of a span that no pool has is the older model's own.
+    let pools = if rows_know_better { Vec::new() } else { pools };
+    let windows = distinct(pools.into_iter().chain(rows).chain(from_wallet(member(body, "boosterWallet"))));
     (!windows.is_empty() || is_empty_answer(body)).then_some(windows)
 }
 

@@ -307,7 +307,7 @@ impl Account {
             self.draw_next_poll(turn);
             self.persist_login(false, turn);
         }
-        self.tick = turn.now.moment;
+        self.on_touched(turn.now.moment);
     }
 
     /// After a resume at most one request per endpoint leaves, once the network has had time to come back. Deadlines

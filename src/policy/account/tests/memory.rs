@@ -53,7 +53,7 @@ fn a_record_without_a_name_goes_under_the_name_and_is_left_behind_empty() {
     world.restart();
     let before = world.store.durable;
     world.run(S);
-    assert_eq!(world.store.durable, before, "an empty record is not moved again");
+    assert_eq!(world.store.durable, before + 2, "its gates are stored anew; an empty record is not moved again");
 }
 
 #[test]
@@ -102,6 +102,19 @@ fn a_token_that_was_exchanged_is_not_posted_when_a_backup_brings_it_back() {
         assert_eq!(world.posts_of(refresh(1)), 1, "it is spent");
         let expected = if settled { AccountState::Dead } else { AccountState::Ok };
         assert_eq!(world.state(), expected, "a successor that is still stored is put in its place again");
+    }
+}
+
+#[test]
+fn a_token_whose_successor_is_on_disk_is_spent_and_its_refresh_counted_wherever_the_process_is_killed_after_that() {
+    for kill_at in [Step::Compare, Step::Stage, Step::Replace, Step::ReadBack, Step::Settle, Step::Unlock] {
+        let mut world = World::new(own_grant()).with_life(0);
+        world.kill_at = Some(kill_at);
+        world.run(MIN);
+        world.restart();
+        let mark = world.account.marks.of(refresh(1));
+        assert!(mark.spent && mark.fence.is_none(), "{kill_at:?}: a copy of the file may still hold it: {mark:?}");
+        assert!(world.account.minted_at.is_some(), "{kill_at:?}: the next refresh comes an interval later");
     }
 }
 

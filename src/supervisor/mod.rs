@@ -283,6 +283,7 @@ impl Supervisor {
         for wake in self.schedule.take_due(now.moment) {
             self.on_wake(wake);
         }
+        self.note_recovery();
         self.publish(now);
     }
 

@@ -150,7 +150,7 @@ impl Supervisor {
     fn persist(&mut self, name: &AccountName, record: &Record) {
         match self.state.store(record) {
             Ok(()) => {
-                if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
+                if self.lacks_storage() {
                     self.notice = None;
                     tracing::info!(event = "state-stored", "the state can be stored again");
                 }
@@ -164,6 +164,20 @@ impl Supervisor {
             }
         }
         self.spread(name, record);
+    }
+
+    /// Whether the last record could not be stored.
+    fn lacks_storage(&self) -> bool {
+        self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store"))
+    }
+
+    /// Once every account has its precautions stored, the loss of `state.db` is over.
+    pub(super) fn note_recovery(&mut self) {
+        let is_over = || self.accounts.values().all(|held| held.account.is_started());
+        if self.state.set_aside().is_some() && !self.lacks_storage() && is_over() {
+            // Should that fail, the next start is cautious again, and no worse off.
+            let _ = self.state.recovered();
+        }
     }
 
     /// Lets the other accounts know what was stored, as far as it concerns them.

@@ -128,10 +128,11 @@ impl Host {
         if self.process.is_some() {
             return;
         }
-        let cautious = std::mem::take(&mut self.machine.disk.damaged);
-        if cautious {
+        if std::mem::take(&mut self.machine.disk.damaged) {
             self.machine.disk.set_aside(&mut self.delays);
+            self.machine.disk.lost = true;
         }
+        let cautious = self.machine.disk.lost;
         self.read.fill_with(|| None);
         let held = (0..self.rules.len()).map(|n| self.revive(n, cautious)).collect();
         let key = FingerprintKey::new(&self.machine.disk.key);
@@ -357,10 +358,12 @@ impl Host {
         }
     }
 
-    /// The deadlines of everything that changed.
+    /// The deadlines of everything that changed, and that the loss of `state.db` is over.
     fn publish(&mut self) {
         let now = self.machine.now();
         let Some(process) = &mut self.process else { return };
+        let disk = &mut self.machine.disk;
+        disk.lost &= disk.unwritable || !process.held.iter().all(|held| held.account.is_started());
         for (n, held) in process.held.iter_mut().enumerate() {
             if std::mem::take(&mut held.touched) {
                 process.schedule.set(&n, held.account.next_wake(now), held.account.slack(now));

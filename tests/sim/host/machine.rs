@@ -111,6 +111,8 @@ pub(crate) struct Disk {
     pub(super) key: [u8; 32],
     /// `state.db` cannot be understood: it is set aside at the next start.
     pub damaged: bool,
+    /// It was, and not every account has stored yet what follows from that.
+    pub(super) lost: bool,
     /// The state directory takes no writes.
     pub unwritable: bool,
 }

@@ -47,7 +47,7 @@ pub(crate) struct Pause {
     pub relapse_until: Time,
     /// When the current run of failures began.
     pub began: Option<Time>,
-    /// After a reboot under a wrong wall clock nobody can tell how long a relapse still counts.
+    /// After a reboot under a wrong wall clock nobody can tell whether, and how long, a relapse still counts.
     pub fuzzy: bool,
     /// Nothing may leave before.
     pub until: Time,
@@ -124,7 +124,8 @@ impl Pause {
         if self.until_at_most > now {
             self.until_at_most = self.until_at_most.max(now + 2 * self.wall.1);
         }
-        self.fuzzy |= !is_dated_well && self.relapse_until > now;
+        // One that is over comes back with a clock that was set back.
+        self.fuzzy |= !is_dated_well && self.relapse_until > 0;
     }
 }
 

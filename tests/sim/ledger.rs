@@ -65,6 +65,8 @@ struct Books {
     file: Kept<FileBook>,
     /// The tries of the poll under way, and until when another may follow.
     tries: u32,
+    /// As many of them may have belonged to the poll before.
+    tries_before: u32,
     retry_until: Option<Time>,
     /// The file brought another token, and the account may have been in trouble.
     earned: bool,
@@ -88,6 +90,8 @@ struct Books {
     unstored: [bool; 2],
     resumed: bool,
     looked: bool,
+    /// This process has looked and found no login: the first that appears is a change.
+    found_none: bool,
     shared: bool,
     /// A record without a name stays in `state.db`, and is found again.
     left_behind: bool,
@@ -135,6 +139,7 @@ impl Ledger {
             poll: Kept::default(),
             file: Kept::default(),
             tries: 0,
+            tries_before: 0,
             retry_until: None,
             earned: false,
             calm: false,
@@ -149,6 +154,7 @@ impl Ledger {
             unstored: [false; 2],
             resumed: false,
             looked: false,
+            found_none: false,
             shared: false,
             left_behind: false,
             over_since: None,
@@ -258,6 +264,7 @@ impl Ledger {
         let now_seen = self.current(n).filter(|_| is_readable).cloned();
         let seen_before = std::mem::replace(&mut self.books[n].at_look, now_seen);
         if self.books[n].at_look.is_none() {
+            self.books[n].found_none = true;
             return;
         }
         self.books[n].looked = true;
@@ -288,7 +295,8 @@ impl Ledger {
         if let Some(found) = &current
             && self.books[n].file.live.seen.as_ref() != Some(&found.access)
         {
-            let is_first = self.books[n].file.live.seen.replace(found.access.clone()).is_none();
+            let seen = self.books[n].file.live.seen.replace(found.access.clone());
+            let is_first = seen.is_none() && !self.books[n].found_none;
             if !is_first && !self.minted.contains(&found.access) {
                 // A new token earns a request at once, unless all was well.
                 let old = seen_before.as_ref().and_then(|old| self.tokens.get(&old.refresh));
@@ -400,7 +408,12 @@ impl Ledger {
     /// The process is gone.
     pub(crate) fn died(&mut self, power: bool) {
         for login in self.logins.values_mut() {
+            // Of what was not synced, some may have come through: the successes that shortened the interval.
+            let excess = login.stored.excess.min(login.synced.excess);
             login.die(power);
+            for book in [&mut login.live, &mut login.stored, &mut login.synced] {
+                book.excess = excess.min(book.excess);
+            }
         }
         for token in self.tokens.values_mut() {
             // A verdict that was not stored leaves the fence open.
@@ -425,7 +438,10 @@ impl Ledger {
             books.rotating_since = None;
             books.unstored = [false; 2];
             books.looked = false;
+            books.found_none = false;
         }
+        // A new process does not know that the machine slept a moment ago.
+        (self.settle_until, self.woke_at) = (0, None);
     }
 
     /// A process began.
@@ -489,9 +505,12 @@ impl Ledger {
         self.stakes.count(Promise::SettleAfterSleep);
         self.woke_at = Some(machine.time());
         self.settle_until = machine.time() + 10 * SECOND;
-        for books in &mut self.books {
-            // A retry that was waiting comes after the sleep.
-            books.retry_until = books.retry_until.map(|until| until.max(machine.time() + MINUTE));
+        // A retry that was waiting comes after the sleep.
+        let (last_turn, soon) = (self.turns.0, machine.time() + MINUTE);
+        for until in self.books.iter_mut().filter_map(|books| books.retry_until.as_mut()) {
+            if *until > last_turn {
+                *until = soon.max(*until);
+            }
         }
     }
 
@@ -551,9 +570,9 @@ impl Ledger {
 
     /// Whether the account has seen what lies in its file.
     pub(crate) fn has_seen(&self, n: usize) -> bool {
-        let seen = &self.books[n].file.live.seen;
-        let is_there = self.books[n].looked && !self.books[n].hidden;
-        is_there && self.current(n).is_some_and(|facts| seen.as_ref() == Some(&facts.access))
+        let books = &self.books[n];
+        let is_there = books.looked && !books.hidden && books.at_look.as_ref() == self.current(n);
+        is_there && books.at_look.as_ref().map(|facts| &facts.access) == books.file.live.seen.as_ref()
     }
 
     /// Whether nobody knows what became of the file's refresh token.
@@ -570,11 +589,6 @@ impl Ledger {
     /// Whether what lay in the file cannot be read for now.
     pub(crate) fn is_hidden(&self, n: usize) -> bool {
         self.books[n].hidden
-    }
-
-    /// It can be read again.
-    pub(crate) fn shown(&mut self, n: usize) {
-        self.books[n].hidden = false;
     }
 }
 

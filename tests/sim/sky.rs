@@ -338,8 +338,8 @@ impl Sky {
             Later::CliWrites(n) => self.cli_rotates(n, machine),
             Later::FileBack(n, spoilt, before) => {
                 if machine.bytes(&self.users[n].path) == spoilt.as_deref() {
-                    machine.write(&self.users[n].path.clone(), Some(before));
-                    self.ledger.shown(n);
+                    let facts = facts(&before);
+                    self.write(n, Some(before), facts, machine);
                 }
             }
             Later::StateWritable => machine.disk.unwritable = false,

@@ -88,17 +88,22 @@ impl Ledger {
         let rules = self.books[n].rules.clone();
         let login_last = self.login(n).live.last;
         let books = &mut self.books[n];
-        let is_retry = books.retry_until.is_some_and(|until| now <= until) && books.tries < rules.retries;
+        // A new token may have come right at the end of a poll, and begun the next.
+        if books.earned && books.retry_until.is_some() {
+            books.tries_before = books.tries + 1;
+        }
+        let has_tries_left = books.tries < books.tries_before + rules.retries;
+        let is_retry = books.retry_until.is_some_and(|until| now <= until) && has_tries_left;
         if is_retry {
             books.tries += 1;
             self.stakes.count(Promise::Spacing);
             return;
         }
         // The poll before ended without a reading. If it had retries left, something else may have ended it.
-        if books.retry_until.is_some() && books.tries >= rules.retries {
+        if books.retry_until.is_some() && !has_tries_left {
             books.poll.live.set_back(Kind::Transient);
         }
-        books.tries = 0;
+        (books.tries, books.tries_before) = (0, 0);
         if books.earned || early {
             return;
         }

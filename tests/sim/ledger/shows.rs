@@ -4,7 +4,7 @@ use quotad::policy::account::Account;
 use quotad::policy::status::{AccountState, AccountView};
 
 use super::{Facts, Grant, Ledger, wall};
-use crate::books::time;
+use crate::books::{Kind, time};
 use crate::host::{HOUR, MINUTE, Machine, Time};
 use crate::invariants::Promise;
 
@@ -137,7 +137,14 @@ impl Ledger {
         let login = self.login(n).live.clone();
         let books = &self.books[n];
         let poll = &books.poll.live;
-        let kind = poll.setback.map_or(interval, |(kind, count)| kind.wait(count + 1, interval));
+        let kind = match poll.setback {
+            // Of a poll that ended before its retries did the books know nothing: the longest wait of its kind.
+            Some((Kind::Transient, _)) => Kind::Transient.wait(3, interval),
+            Some((kind, count)) => kind.wait(count + 1, interval),
+            // The record that two accounts share may be the other's.
+            None if books.shared => Kind::Transient.wait(3, interval),
+            None => interval,
+        };
         // A fence that an earlier process left counts as a try.
         let inherited = login.token.strikes + 1;
         let fenced = books.gate.wait(inherited) as f64 * (1.0 + rules.jitter);

@@ -179,12 +179,18 @@ impl Account {
 
     /// Takes over the gates of another account of the same login, which has just been told something.
     pub(super) fn follow(&mut self, other: &Self) {
+        let waits = |account: &Self| account.usage.pause().until().is_some();
+        let wait_is_over = waits(self) && !waits(other);
         self.usage = other.usage;
         self.token = other.token;
         self.pace = other.pace;
         if let Some(asked) = other.asked.filter(|asked| self.asked.is_none_or(|own| own.at < asked.at)) {
             self.asked = Some(asked);
             self.next_poll = Some(self.next_poll.map_or(asked, |next| next.later(asked)));
+        }
+        // The other's early request was answered: what held the next poll back here as well holds it no longer.
+        if let Some(asked) = self.asked.filter(|_| wait_is_over) {
+            self.next_poll = Some(Deadline::after(asked.at - asked.length, self.distance()));
         }
         self.hold_back();
     }

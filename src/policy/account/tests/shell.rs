@@ -167,6 +167,25 @@ fn an_account_of_the_same_login_waits_as_long_as_the_one_that_was_told() {
 }
 
 #[test]
+fn a_wait_that_an_early_answer_ends_for_one_account_is_over_for_every_other_of_its_login() {
+    let mut told = World::new(vendors_file())
+        .with_usage(|sent| if sent.token == access(1) { limited(Some(20 * HOUR)) } else { answered() });
+    told.run(6 * MIN);
+    let mut world = World::new(vendors_file());
+    world.run(6 * MIN);
+    world.account.heed(&stored(&told), &told.account);
+    let login = told.login(2, DAY);
+    told.write(login);
+    told.run(S);
+    assert_eq!(told.state(), AccountState::Ok);
+    world.run(S);
+    world.account.heed(&stored(&told), &told.account);
+    world.run(HOUR);
+    let slowed = told.account.interval().as_millis() as u64;
+    assert_eq!(world.asked_at()[1], told.asked_at()[1] + slowed, "an interval after the other's request");
+}
+
+#[test]
 fn a_request_of_one_account_keeps_the_floor_for_every_other_of_its_login() {
     let mut late = World::new(vendors_file());
     late.at = 9 * MIN;

@@ -10,8 +10,11 @@ mod shows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quotad::model::RefreshMode;
+use quotad::credential::secret::FingerprintKey;
+use quotad::model::{Fingerprint, RefreshMode};
 use quotad::policy::account::{Answer, Command, Record, Rules, Verdict};
+
+use secrecy::SecretString;
 
 use crate::books::{FileBook, Kept, LoginBook, Pause, PollBook, Rungs, TokenBook, time};
 use crate::host::{DAY, Deed, MINUTE, Machine, SECOND, Time};
@@ -117,6 +120,11 @@ pub(crate) struct Ledger {
     minted: BTreeSet<String>,
     granted: BTreeSet<String>,
     dead: BTreeSet<String>,
+    /// The same, as far as it is stored.
+    minted_on_record: BTreeSet<String>,
+    dead_on_record: BTreeSet<String>,
+    /// Tokens by the fingerprints that were stored.
+    names: BTreeMap<Fingerprint, String>,
     settle_until: Time,
     woke_at: Option<Time>,
     turns: (Time, u32),
@@ -170,6 +178,9 @@ impl Ledger {
             minted: BTreeSet::new(),
             granted: BTreeSet::new(),
             dead: BTreeSet::new(),
+            minted_on_record: BTreeSet::new(),
+            dead_on_record: BTreeSet::new(),
+            names: BTreeMap::new(),
             settle_until: 0,
             woke_at: None,
             turns: (0, 0),
@@ -364,8 +375,9 @@ impl Ledger {
     }
 
     /// A record was written, or could not be.
-    pub(crate) fn stored(&mut self, n: usize, record: &Record, ok: bool) {
+    pub(crate) fn stored(&mut self, n: usize, record: &Record, ok: bool, machine: &Machine) {
         self.note_sharing(n);
+        let name = if let Record::Mark(token, _) = record { self.name_of(n, *token, machine) } else { None };
         let books = &mut self.books[n];
         match record {
             Record::Login { .. } => books.unstored[0] = !ok,
@@ -387,9 +399,16 @@ impl Ledger {
                 true
             }
             Record::Mark(_, mark) => {
-                let token = self.books[n].asked_token.clone();
-                if let Some(known) = self.tokens.get_mut(&token) {
-                    known.stored |= known.dead && mark.dead.is_some() || known.spent && mark.spent;
+                if let Some(name) = name {
+                    if let Some(known) = self.tokens.get_mut(&name) {
+                        known.stored |= known.dead && mark.dead.is_some() || known.spent && mark.spent;
+                    }
+                    if mark.minted {
+                        self.minted_on_record.insert(name.clone());
+                    }
+                    if mark.dead.is_some() {
+                        self.dead_on_record.insert(name);
+                    }
                 }
                 true
             }
@@ -405,8 +424,24 @@ impl Ledger {
         }
     }
 
+    /// The token of this fingerprint: the first time one is stored, it has just been on its way.
+    fn name_of(&mut self, n: usize, token: Fingerprint, machine: &Machine) -> Option<String> {
+        if !self.names.contains_key(&token) {
+            let books = &self.books[n];
+            let granted = books.grants.iter().flat_map(|grant| [&grant.facts.access, &grant.facts.refresh]);
+            let mut candidates = [&books.asked_token, &books.asked_usage].into_iter().chain(granted);
+            let key = FingerprintKey::new(&machine.disk.key);
+            let name = candidates.find(|name| key.fingerprint(&SecretString::from(name.as_str())) == token)?;
+            self.names.insert(token, name.clone());
+        }
+        self.names.get(&token).cloned()
+    }
+
     /// The process is gone.
     pub(crate) fn died(&mut self, power: bool) {
+        // Verdicts that were never stored.
+        self.dead.retain(|token| self.dead_on_record.contains(token));
+        self.minted.retain(|token| self.minted_on_record.contains(token));
         for login in self.logins.values_mut() {
             // Of what was not synced, some may have come through: the successes that shortened the interval.
             let excess = login.stored.excess.min(login.synced.excess);
@@ -482,6 +517,8 @@ impl Ledger {
             }
             self.minted.clear();
             self.dead.clear();
+            self.minted_on_record.clear();
+            self.dead_on_record.clear();
             for n in 0..self.books.len() {
                 let books = &mut self.books[n];
                 books.poll = Kept::default();

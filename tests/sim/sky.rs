@@ -505,7 +505,7 @@ impl Surroundings for Sky {
                 let verdict = verdict::Token::read(answer);
                 self.ledger.hears_token(n, &verdict, machine);
             }
-            Saw::Stored(record, ok) => self.ledger.stored(n, record, ok),
+            Saw::Stored(record, ok) => self.ledger.stored(n, record, ok, machine),
             Saw::KeptSuccessor(kept) => self.ledger.kept_successor(n, kept),
             Saw::Replaced(before) => {
                 let facts = machine.bytes(&self.users[n].path).and_then(facts);

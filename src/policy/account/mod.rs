@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub use command::{Answer, Command, Verdict};
 pub use face::{Action, Event, GateName, Input, Look, Recalled, Rules, Unplaced};
-pub use record::{FileRecord, LoginRecord, Record};
+pub use record::{Backlog, FileRecord, LoginRecord, Record};
 
 use self::delegation::Delegated;
 use self::login_end::Foretold;

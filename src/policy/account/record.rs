@@ -42,6 +42,46 @@ pub enum Record {
     Mark(Fingerprint, Mark),
 }
 
+impl Record {
+    /// Whether one takes the other's place.
+    fn replaces(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Login { key, .. }, Self::Login { key: other, .. })
+            | (Self::File { key, .. }, Self::File { key: other, .. })
+            | (Self::Reading(key, _), Self::Reading(other, _)) => key == other,
+            (Self::Mark(token, _), Self::Mark(other, _)) => token == other,
+            _ => false,
+        }
+    }
+}
+
+/// What could not be stored: a full disk is emptied some time, and the next process must know what this one knows.
+#[derive(Debug, Default)]
+pub struct Backlog(Vec<Record>);
+
+impl Backlog {
+    /// Whether everything is stored.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A newer record takes the place of what waits here, whether it could be stored or waits as well.
+    pub fn supersede(&mut self, record: &Record) {
+        self.0.retain(|waiting| !record.replaces(waiting));
+    }
+
+    /// This one could not be stored.
+    pub fn keep(&mut self, record: &Record) {
+        self.supersede(record);
+        self.0.push(record.clone());
+    }
+
+    /// Takes out everything, the oldest first, for another try.
+    pub fn take(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.0)
+    }
+}
+
 /// Gates, pace and deadlines of a login.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]

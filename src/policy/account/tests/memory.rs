@@ -245,3 +245,16 @@ fn a_refusal_of_a_refresh_within_two_intervals_of_a_success_goes_on_at_the_next_
     }
     assert_eq!(world.view().token_gate.rung, Some(1), "{:?}", world.posted_at());
 }
+
+#[test]
+fn what_could_not_be_stored_waits_as_the_newest_of_its_thing_until_that_is_stored() {
+    let mark = |posts| Record::Mark(refresh(1), Mark { posts, ..Mark::default() });
+    let login = |key: &str| Record::Login { key: key.to_owned(), record: Box::default(), durable: true };
+    let mut backlog = Backlog::default();
+    for record in [mark(1), login("a"), login("b"), mark(2), login("a")] {
+        backlog.keep(&record);
+    }
+    backlog.supersede(&login("b"));
+    assert_eq!(backlog.take(), [mark(2), login("a")]);
+    assert!(backlog.is_empty());
+}

@@ -163,7 +163,7 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DiskError> {
 
 /// The path that [`set_aside`] gave the file last set aside from here; `None` if none ever was.
 pub fn last_set_aside(path: &Path) -> Option<PathBuf> {
-    (1_u32..).map(|n| aside(path, n)).take_while(|aside| aside.exists()).last()
+    (1..u32::MAX).map(|n| aside(path, n)).take_while(|aside| aside.exists()).last()
 }
 
 fn aside(path: &Path, n: u32) -> PathBuf {

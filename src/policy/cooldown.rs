@@ -286,7 +286,7 @@ mod tests {
                         prop_assert!(pause.admits(at) && pause.open_rung() == before.open_rung());
                     }
                     Turn::Restart => {
-                        let now = Now { moment: at, stamp: super::super::time::Stamp::UNIX_EPOCH };
+                        let now = Now { moment: at, stamp: Stamp::UNIX_EPOCH };
                         let stored = serde_json::to_string(&pause.save(now, &"boot".to_owned())).unwrap();
                         let record: CooldownRecord = serde_json::from_str(&stored).unwrap();
                         pause = record.restore(now, &"boot".to_owned());

@@ -211,8 +211,9 @@ impl Supervisor {
     /// Lets the other accounts know what was stored, as far as it concerns them.
     fn spread(&mut self, name: &AccountName, record: &Record) {
         let Some(teller) = self.accounts.remove(name) else { return };
+        let now = self.clock.now();
         for other in self.accounts.values_mut() {
-            other.touched |= other.account.heed(record, &teller.account);
+            other.touched |= other.account.heed(record, &teller.account, now);
         }
         self.accounts.insert(name.clone(), teller);
     }

@@ -277,6 +277,8 @@ pub(crate) struct TokenBook {
     pub unknown: u32,
     /// The same before the post under way.
     pub unknown_before: u32,
+    /// A post is under way.
+    pub under_way: bool,
     /// Refused for good.
     pub dead: bool,
     /// A different successor came.

@@ -64,6 +64,8 @@ struct Books {
     re_read_written_at: i64,
     /// Granted, and neither exchanged nor overwritten since; the newest last.
     grants: Vec<Grant>,
+    /// The last grant of a server that does not rotate: one login, whichever access token is newer.
+    unrotated: Option<Facts>,
     poll: Kept<PollBook>,
     file: Kept<FileBook>,
     /// The tries of the poll under way, and until when another may follow.
@@ -96,6 +98,8 @@ struct Books {
     /// This process has looked and found no login: the first that appears is a change.
     found_none: bool,
     shared: bool,
+    /// What it started from may be what another account of its login stored.
+    heir: bool,
     /// A record without a name stays in `state.db`, and is found again.
     left_behind: bool,
     /// Since when the end that the view names has passed.
@@ -144,6 +148,7 @@ impl Ledger {
             re_read: None,
             re_read_written_at: 0,
             grants: Vec::new(),
+            unrotated: None,
             poll: Kept::default(),
             file: Kept::default(),
             tries: 0,
@@ -164,6 +169,7 @@ impl Ledger {
             looked: false,
             found_none: false,
             shared: false,
+            heir: false,
             left_behind: false,
             over_since: None,
             back: true,
@@ -208,10 +214,14 @@ impl Ledger {
         self.books[n].shared
     }
 
-    fn note_sharing(&mut self, n: usize) {
+    /// The other accounts of the same login.
+    fn sharers(&self, n: usize) -> Vec<usize> {
         let key = self.key(n);
-        let others: Vec<_> = (0..self.books.len()).filter(|other| *other != n && self.key(*other) == key).collect();
-        for other in others {
+        (0..self.books.len()).filter(|other| *other != n && self.key(*other) == key).collect()
+    }
+
+    fn note_sharing(&mut self, n: usize) {
+        for other in self.sharers(n) {
             self.books[n].shared = true;
             self.books[other].shared = true;
         }
@@ -316,6 +326,7 @@ impl Ledger {
                 let lived = seen_before.is_some_and(|old| old.expires_at.is_none_or(|at| at > wall));
                 let auth = &books.file.live.auth;
                 let was_fine = books.calm
+                    && !books.heir
                     && books.poll.live.setback.is_none()
                     && lived
                     && auth.failures == 0
@@ -451,6 +462,7 @@ impl Ledger {
             }
         }
         for token in self.tokens.values_mut() {
+            token.under_way = false;
             // A verdict that was not stored leaves the fence open.
             if (token.dead || token.spent) && !token.stored {
                 *token =
@@ -463,8 +475,9 @@ impl Ledger {
             books.poll.die(power);
             books.file.die(power);
             if is_shared {
-                // The record they share may be the other's.
+                // The record they share may be the other's, and so may its trouble.
                 books.poll = Kept::default();
+                books.heir = true;
             }
             books.grants.retain(|grant| grant.on_disk);
             books.retry_until = None;

@@ -4,7 +4,7 @@
 //! season, same figures.
 
 #[path = "../../../tests/sim/host.rs"]
-#[expect(dead_code, reason = "the simulation's host does more than a season needs")]
+#[expect(dead_code, unused_imports, reason = "the simulation's host does more than a season needs")]
 mod host;
 mod machine;
 mod oracle;

@@ -208,9 +208,17 @@ impl Account {
     /// Takes note of what another account of this state directory, `teller`, has just had stored. What is known of a
     /// token, every account knows: copies of one file hold the same. Gates concern accounts of the same login: the
     /// server does not know our names. Returns whether it concerned this one.
-    pub fn heed(&mut self, record: &Record, teller: &Self) -> bool {
+    pub fn heed(&mut self, record: &Record, teller: &Self, now: Now) -> bool {
         match record {
-            Record::Mark(token, mark) => self.marks.set(*token, mark.clone()),
+            Record::Mark(token, mark) => {
+                // The other is about to post it: what comes of that must be known before anyone posts it again.
+                let is_ours = self.login().and_then(|login| login.refresh) == Some(*token);
+                if is_ours && mark.fence.is_some() && mark.fence != self.marks.of(*token).fence {
+                    let later = now.moment + self.rules.interval;
+                    self.refresh_not_before = Some(self.refresh_not_before.map_or(later, |at| at.max(later)));
+                }
+                self.marks.set(*token, mark.clone());
+            }
             Record::Login { .. } if self.login_key() == teller.login_key() => self.follow(teller),
             Record::Login { .. } | Record::File { .. } | Record::Reading(..) => return false,
         }

@@ -86,10 +86,11 @@ impl Host {
         around.saw(n, Saw::Stored(record, stored.is_ok()), &self.machine);
         let Some(process) = &mut self.process else { return stored };
         process.held.iter_mut().for_each(|held| held.backlog.supersede(record));
+        let now = self.machine.now();
         let (before, rest) = process.held.split_at_mut(n);
         if let Some((teller, after)) = rest.split_first_mut() {
             for other in before.iter_mut().chain(after) {
-                other.touched |= other.account.heed(record, &teller.account);
+                other.touched |= other.account.heed(record, &teller.account, now);
             }
         }
         stored

@@ -2,7 +2,7 @@
 
 use quotad::model::{CredentialOwner, RefreshMode};
 
-use super::{Ledger, wall};
+use super::{Facts, Ledger, wall};
 use crate::books::{Kind, time};
 use crate::host::{DAY, MINUTE, Machine, Time};
 use crate::invariants::Promise;
@@ -72,9 +72,15 @@ impl Ledger {
 
     fn check_usage_token(&mut self, n: usize, token: &str, now: Time, wall: i64) {
         self.stakes.count(Promise::OnlyGoodTokens);
+        let is_same_login = |facts: &Facts| {
+            let unrotated = self.books[n].unrotated.as_ref();
+            unrotated.is_some_and(|grant| grant.access == token && grant.refresh == facts.refresh)
+        };
         let how = match &self.books[n].at_look {
             None => Some("there was no login".to_owned()),
-            Some(facts) if facts.access != token => Some(format!("the file holds {}", facts.access)),
+            Some(facts) if facts.access != token && !is_same_login(facts) => {
+                Some(format!("the file holds {}", facts.access))
+            }
             Some(facts) if facts.expires_at.is_some_and(|at| at <= wall) => Some("it had expired".to_owned()),
             Some(_) if self.dead.contains(token) => Some("it was refused for good".to_owned()),
             Some(_) => None,
@@ -131,6 +137,9 @@ impl Ledger {
         let is_vendors = rules.refresh.owner == CredentialOwner::Vendor;
 
         let known = self.tokens.entry(token.to_owned()).or_default().clone();
+        if known.under_way {
+            broken.push((Promise::NoReplay, format!("posted {token} while another post of it is under way")));
+        }
         if known.unknown > 0 {
             self.stakes.count(Promise::NoReplay);
             if !is_expired {
@@ -217,6 +226,7 @@ impl Ledger {
         known.unknown_before = known.unknown;
         if arrives {
             known.unknown += 1;
+            known.under_way = true;
         }
         for (promise, how) in broken {
             self.breaks(promise, now, how);

@@ -2,6 +2,7 @@
 
 use quotad::policy::account::Account;
 use quotad::policy::status::{AccountState, AccountView};
+use quotad::policy::time::Stamp;
 
 use super::{Facts, Grant, Ledger, wall};
 use crate::books::{Kind, time};
@@ -95,7 +96,7 @@ impl Ledger {
 
     /// Whether what the account shows of its file is a login whose access token is still good.
     fn sees_good_token(&mut self, n: usize, view: &AccountView, wall: i64) -> bool {
-        let shown = view.credentials.expires_at.map(|at| at.as_millisecond());
+        let shown = view.credentials.expires_at.map(Stamp::as_millisecond);
         let file = &self.books[n].file.live;
         let is_good = self.current(n).is_some_and(|facts| {
             file.seen.as_ref() == Some(&facts.access)
@@ -137,14 +138,10 @@ impl Ledger {
         let login = self.login(n).live.clone();
         let books = &self.books[n];
         let poll = &books.poll.live;
-        let kind = match poll.setback {
-            // Of a poll that ended before its retries did the books know nothing: the longest wait of its kind.
-            Some((Kind::Transient, _)) => Kind::Transient.wait(3, interval),
-            Some((kind, count)) => kind.wait(count + 1, interval),
-            // The record that two accounts share may be the other's.
-            None if books.shared => Kind::Transient.wait(3, interval),
-            None => interval,
-        };
+        let kind = poll.setback.map_or(interval, |(kind, count)| kind.wait(count + 1, interval));
+        // Of a poll that ended before its retries did the books know nothing, and a record that is shared may be the
+        // other's: then it is the longest wait of that kind.
+        let kind = if books.calm && !books.shared { kind } else { kind.max(Kind::Transient.wait(3, interval)) };
         // A fence that an earlier process left counts as a try.
         let inherited = login.token.strikes + 1;
         let fenced = books.gate.wait(inherited) as f64 * (1.0 + rules.jitter);

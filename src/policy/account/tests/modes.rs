@@ -110,7 +110,7 @@ fn the_command_is_run_once_the_token_has_expired_and_its_success_is_told_by_the_
 fn an_early_probe_that_a_new_token_earned_does_not_pass_on_to_the_token_it_is_exchanged_for() {
     let mut world = World::new(shared(RefreshMode::WhenIdle)).with_usage(|_| limited(Some(20 * HOUR)));
     world.run(MIN);
-    let expired = crate::model::Login { expires_at: Some(world.now().stamp), ..world.login(2, 0) };
+    let expired = Login { expires_at: Some(world.now().stamp), ..world.login(2, 0) };
     world.write(expired);
     world.run(5 * HOUR);
     assert_eq!((world.asks.len(), world.posted_at().len()), (1, 1), "it is exchanged, and waits");
@@ -194,7 +194,7 @@ fn the_command_is_not_run_where_it_would_cost_a_login_or_cannot_help() {
         Credential::Login(Login { unsafe_because: Some("a hard link".into()), ..unsafe_file.login(1, 0) });
     used_up.file = Credential::Login(used_up.login(1, 0));
     let mark = Mark { dead: Some("invalid_grant".into()), ..Mark::default() };
-    used_up.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account);
+    used_up.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account, used_up.now());
     for world in &mut hindered {
         world.run(DAY);
         assert!(world.ran.is_empty(), "{:?}", world.view().reason);

@@ -143,9 +143,7 @@ pub fn remove_leftovers(dir: &Path) -> Result<(), DiskError> {
 pub fn set_aside(path: &Path) -> Result<PathBuf, DiskError> {
     let is_dir = path.is_dir();
     for n in 1_u32.. {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".unreadable-{n}"));
-        let aside = PathBuf::from(aside);
+        let aside = aside(path, n);
         // An empty reservation, which only its maker renames over: nothing that was set aside before is lost.
         let reserved = if is_dir { fs::create_dir(&aside) } else { File::create_new(&aside).map(drop) };
         match reserved {
@@ -161,6 +159,17 @@ pub fn set_aside(path: &Path) -> Result<PathBuf, DiskError> {
         return Ok(aside);
     }
     Err(DiskError::on("set aside", path)(ErrorKind::AlreadyExists.into()))
+}
+
+/// The path that [`set_aside`] gave the file last set aside from here; `None` if none ever was.
+pub fn last_set_aside(path: &Path) -> Option<PathBuf> {
+    (1..u32::MAX).map(|n| aside(path, n)).take_while(|aside| aside.exists()).last()
+}
+
+fn aside(path: &Path, n: u32) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".unreadable-{n}"));
+    PathBuf::from(aside)
 }
 
 /// Makes sure that `path` is a directory of this user's with mode 0700, creating it and its parents as needed.

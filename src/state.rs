@@ -4,8 +4,10 @@
 //! readings with NORMAL. Never holds a token, in any form but its keyed hash. A file that cannot be understood is
 //! set aside, never deleted, and the daemon starts in the cautious state; a file of a newer quotad is refused.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -98,28 +100,45 @@ impl State {
             LockError::Disk(error) => OpenError::Disk(error),
         })?;
         let path = dir.join("state.db");
-        let mut set_aside = None;
         let db = match open_existing(&path) {
             Ok(Some(db)) => db,
-            Ok(None) => create(&path)?,
+            // An earlier start may have come no further than setting the old one aside.
+            Ok(None) => create(&path, disk::last_set_aside(&path).as_deref())?,
             Err(Unreadable::Newer(found)) => return Err(OpenError::Newer { path, found }),
             Err(Unreadable::Damaged) => {
-                set_aside = Some(disk::set_aside(&path)?);
+                let set_aside = disk::set_aside(&path)?;
                 for suffix in ["-wal", "-shm"] {
                     let beside = dir.join(format!("state.db{suffix}"));
                     if beside.exists() {
                         disk::set_aside(&beside)?;
                     }
                 }
-                create(&path)?
+                create(&path, Some(&set_aside))?
             }
         };
+        let set_aside: Option<Vec<u8>> =
+            db.query_row("SELECT value FROM meta WHERE name = 'set-aside'", [], |row| row.get(0)).ok();
+        let set_aside = set_aside.map(|path| PathBuf::from(OsString::from_vec(path)));
         Ok(Self { db, dir: dir.to_owned(), set_aside, _lock: lock })
     }
 
-    /// Where an unreadable file was put. If there is one, nothing stored is known: the cautious state.
+    /// Where an unreadable file was put, until [`Self::recovered`]. If there is one, nothing stored is known: the
+    /// cautious state.
     pub fn set_aside(&self) -> Option<&Path> {
         self.set_aside.as_deref()
+    }
+
+    /// What the cautious state asks for is stored for every account: from here on what is stored is known again. A
+    /// process that ended before would leave the next one as ignorant, and not know it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the next start is cautious as well.
+    pub fn recovered(&mut self) -> Result<(), StoreError> {
+        self.write("that the state is known again", true, |db| {
+            db.execute("DELETE FROM meta WHERE name = 'set-aside'", [])
+        })?;
+        self.set_aside = None;
+        Ok(())
     }
 
     /// The directory.
@@ -332,7 +351,8 @@ fn all_parse<T: DeserializeOwned>(db: &Connection, sql: &str) -> Result<(), Unre
     Ok(())
 }
 
-fn create(path: &Path) -> Result<Connection, OpenError> {
+/// Makes a new file, which remembers what was `set_aside` for it.
+fn create(path: &Path, set_aside: Option<&Path>) -> Result<Connection, OpenError> {
     // The mode must be right from the first byte; SQLite gives its WAL the mode of the database.
     OpenOptions::new()
         .write(true)
@@ -345,9 +365,12 @@ fn create(path: &Path) -> Result<Connection, OpenError> {
         let db = Connection::open(path)?;
         db.pragma_update(None, "page_size", 1024)?;
         configure(&db)?;
-        db.execute_batch(&format!(
-            "BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT;"
-        ))?;
+        db.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"))?;
+        if let Some(set_aside) = set_aside {
+            let path = set_aside.as_os_str().as_bytes();
+            db.execute("INSERT INTO meta VALUES ('set-aside', ?1)", params![path])?;
+        }
+        db.execute_batch(&format!("PRAGMA user_version = {VERSION}; COMMIT;"))?;
         Ok(db)
     };
     fresh().map_err(|cause| OpenError::Database { path: path.to_owned(), cause })
@@ -399,6 +422,24 @@ mod tests {
             assert!(std::fs::read(kept).unwrap() == content, "it is kept as it was");
             assert!(state.store(&Record::Mark(mark("x").0, mark("x").1)).is_ok(), "the new file works");
         }
+    }
+
+    #[test]
+    fn a_start_after_a_loss_is_cautious_until_one_has_come_so_far_as_to_store_what_that_asks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        std::fs::write(&path, b"no database").unwrap();
+        let kept = State::open(dir.path()).unwrap().set_aside().expect("set aside").to_owned();
+        assert_eq!(State::open(dir.path()).unwrap().set_aside(), Some(&*kept), "killed before anything was stored");
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            let _ = std::fs::remove_file(dir.path().join(name));
+        }
+        let mut state = State::open(dir.path()).unwrap();
+        assert_eq!(state.set_aside(), Some(&*kept), "killed before there was a new file");
+        state.recovered().unwrap();
+        assert_eq!(state.set_aside(), None);
+        drop(state);
+        assert_eq!(State::open(dir.path()).unwrap().set_aside(), None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::credential::watch::{Subject, Watch};
 use crate::logging::Logging;
 use crate::model::AccountName;
 use crate::paths::Paths;
-use crate::policy::account::{Command, Input};
+use crate::policy::account::{Backlog, Command, Input};
 use crate::policy::schedule::Schedule;
 use crate::policy::time::{BootId, Moment, Now, Stamp};
 use crate::service::{self, Signal, Signals};
@@ -85,6 +85,7 @@ enum Wake {
     Discovery,
     Watchdog,
     StopLimit,
+    Storage,
 }
 
 /// The daemon, from start to stop.
@@ -93,6 +94,7 @@ pub struct Supervisor {
     config_file: Option<PathBuf>,
     paths: Paths,
     state: State,
+    backlog: Backlog,
     clock: Clock,
     logging: Option<Logging>,
     read_only: bool,
@@ -173,6 +175,7 @@ impl Supervisor {
             config_file,
             paths,
             state,
+            backlog: Backlog::default(),
             clock,
             logging,
             read_only,
@@ -281,6 +284,7 @@ impl Supervisor {
         for wake in self.schedule.take_due(now.moment) {
             self.on_wake(wake);
         }
+        self.note_recovery();
         self.publish(now);
     }
 
@@ -290,6 +294,7 @@ impl Supervisor {
             Wake::Config => self.reload(),
             Wake::Discovery => self.enrol(),
             Wake::Watchdog => self.feed_watchdog(self.clock.now()),
+            Wake::Storage => self.catch_up(),
             Wake::StopLimit => {
                 tracing::error!(event = "stopped", "a refresh did not end in time; its fence stays open");
                 self.accounts.clear();
@@ -309,13 +314,6 @@ impl Supervisor {
                 let at = self.clock.now().moment + CONFIG_DEBOUNCE;
                 self.schedule.set(&Wake::Discovery, Some(at), Duration::ZERO);
             }
-        }
-    }
-
-    fn poll_all(&mut self) {
-        let accounts: Vec<_> = self.accounts.keys().cloned().collect();
-        for account in accounts {
-            self.command(&account, Command::Poll);
         }
     }
 

@@ -1,17 +1,21 @@
 //! Does what the policy says.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::handle::{Ask, Transition};
 use super::roster::relocation;
-use super::{Supervisor, tell};
+use super::{Supervisor, Wake, tell};
 use crate::credential::delegate::Delegate;
 use crate::credential::owner::{OwnerHandle, Report, telling_headers};
 use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageOutcome};
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
 use crate::policy::rotation::{self, Step};
 use crate::provider::{self, Next, exchange, exchange::Broken};
+use crate::state::StoreError;
+
+/// What could not be stored is tried again after this, unless something else can be before.
+const STORE_AGAIN: Duration = Duration::from_mins(1);
 
 impl Supervisor {
     /// Hands an input to an account and performs what comes of it.
@@ -51,6 +55,14 @@ impl Supervisor {
         Some(answer)
     }
 
+    /// Hands a `poll` to every account.
+    pub(super) fn poll_all(&mut self) {
+        let accounts: Vec<_> = self.accounts.keys().cloned().collect();
+        for account in accounts {
+            self.command(&account, Command::Poll);
+        }
+    }
+
     /// Performs actions in their order. What could be answered on the spot is returned.
     fn perform(&mut self, name: &AccountName, actions: Vec<Action>) -> Vec<Input> {
         let mut answers = Vec::new();
@@ -63,7 +75,7 @@ impl Supervisor {
                 Action::Fence(fingerprint, mark) => {
                     log_step(name, Step::OpenFence);
                     let record = Record::Mark(fingerprint, mark);
-                    let stored = self.state.store(&record);
+                    let stored = self.store(&record);
                     self.spread(name, &record);
                     let event = match stored {
                         Ok(()) => rotation::Event::Done,
@@ -185,16 +197,15 @@ impl Supervisor {
         });
     }
 
-    /// A record that cannot be stored is kept in memory, and said once.
+    /// A record that cannot be stored is kept in memory, said once, and stored as soon as it can be.
     fn persist(&mut self, name: &AccountName, record: &Record) {
-        match self.state.store(record) {
-            Ok(()) => {
-                if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
-                    self.notice = None;
-                    tracing::info!(event = "state-stored", "the state can be stored again");
-                }
-            }
+        match self.store(record) {
+            Ok(()) if !self.backlog.is_empty() => self.catch_up(),
+            Ok(()) => {}
             Err(error) => {
+                self.backlog.keep(record);
+                let again = self.clock.now().moment + STORE_AGAIN;
+                self.schedule.set(&Wake::Storage, Some(again), Duration::ZERO);
                 let said = error.to_string();
                 if self.notice.as_ref() != Some(&said) {
                     tracing::warn!(event = "state-not-stored", account = %name, "{said}");
@@ -205,11 +216,43 @@ impl Supervisor {
         self.spread(name, record);
     }
 
+    fn store(&mut self, record: &Record) -> Result<(), StoreError> {
+        self.backlog.supersede(record);
+        self.state.store(record)
+    }
+
+    /// Tries to store what could not be.
+    pub(super) fn catch_up(&mut self) {
+        for record in self.backlog.take() {
+            if self.state.store(&record).is_err() {
+                self.backlog.keep(&record);
+            }
+        }
+        if !self.backlog.is_empty() {
+            let again = self.clock.now().moment + STORE_AGAIN;
+            return self.schedule.set(&Wake::Storage, Some(again), Duration::ZERO);
+        }
+        if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
+            self.notice = None;
+            tracing::info!(event = "state-stored", "the state can be stored again");
+        }
+    }
+
+    /// Once every account has its precautions stored, the loss of `state.db` is over.
+    pub(super) fn note_recovery(&mut self) {
+        let is_over = || self.accounts.values().all(|held| held.account.is_started());
+        if self.state.set_aside().is_some() && self.backlog.is_empty() && is_over() {
+            // Should that fail, the next start is cautious again, and no worse off.
+            let _ = self.state.recovered();
+        }
+    }
+
     /// Lets the other accounts know what was stored, as far as it concerns them.
     fn spread(&mut self, name: &AccountName, record: &Record) {
         let Some(teller) = self.accounts.remove(name) else { return };
+        let now = self.clock.now();
         for other in self.accounts.values_mut() {
-            other.touched |= other.account.heed(record, &teller.account);
+            other.touched |= other.account.heed(record, &teller.account, now);
         }
         self.accounts.insert(name.clone(), teller);
     }

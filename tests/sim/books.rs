@@ -47,7 +47,7 @@ pub(crate) struct Pause {
     pub relapse_until: Time,
     /// When the current run of failures began.
     pub began: Option<Time>,
-    /// After a reboot under a wrong wall clock nobody can tell how long a relapse still counts.
+    /// After a reboot under a wrong wall clock nobody can tell whether, and how long, a relapse still counts.
     pub fuzzy: bool,
     /// Nothing may leave before.
     pub until: Time,
@@ -124,7 +124,8 @@ impl Pause {
         if self.until_at_most > now {
             self.until_at_most = self.until_at_most.max(now + 2 * self.wall.1);
         }
-        self.fuzzy |= !is_dated_well && self.relapse_until > now;
+        // One that is over comes back with a clock that was set back.
+        self.fuzzy |= !is_dated_well && self.relapse_until > 0;
     }
 }
 
@@ -276,6 +277,8 @@ pub(crate) struct TokenBook {
     pub unknown: u32,
     /// The same before the post under way.
     pub unknown_before: u32,
+    /// A post is under way.
+    pub under_way: bool,
     /// Refused for good.
     pub dead: bool,
     /// A different successor came.

@@ -26,7 +26,7 @@ use quotad::credential::holding::Holding;
 use quotad::credential::secret::{FingerprintKey, Tokens};
 use quotad::credential::successor::Successor;
 use quotad::model::{Credential, Endpoint};
-use quotad::policy::account::{Account, Answer, Command, Input, Rules};
+use quotad::policy::account::{Account, Answer, Backlog, Command, Input, Rules};
 use quotad::policy::rotation::Step;
 use quotad::policy::schedule::Schedule;
 use quotad::policy::time::Stamp;
@@ -45,6 +45,8 @@ struct Held {
     /// What the last read under the lock found.
     posting: Option<(Tokens, Vec<u8>)>,
     staged: Option<Vec<u8>>,
+    /// What could not be stored.
+    backlog: Backlog,
     /// Its view and its deadline are out of date.
     touched: bool,
 }
@@ -57,12 +59,19 @@ pub(crate) struct Process {
     schedule: Schedule<usize>,
     stopping: bool,
     slept: bool,
+    /// When what could not be stored is tried again.
+    store_at: Option<Time>,
 }
 
 impl Process {
     /// An account.
     pub(crate) fn account(&self, n: usize) -> &Account {
         &self.held[n].account
+    }
+
+    /// Whether something could not be stored yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.held.iter().any(|held| !held.backlog.is_empty())
     }
 }
 
@@ -128,14 +137,16 @@ impl Host {
         if self.process.is_some() {
             return;
         }
-        let cautious = std::mem::take(&mut self.machine.disk.damaged);
-        if cautious {
+        if std::mem::take(&mut self.machine.disk.damaged) {
             self.machine.disk.set_aside(&mut self.delays);
+            self.machine.disk.lost = true;
         }
+        let cautious = self.machine.disk.lost;
         self.read.fill_with(|| None);
         let held = (0..self.rules.len()).map(|n| self.revive(n, cautious)).collect();
         let key = FingerprintKey::new(&self.machine.disk.key);
-        self.process = Some(Process { held, key, schedule: Schedule::new(), stopping: false, slept: false });
+        self.process =
+            Some(Process { held, key, schedule: Schedule::new(), stopping: false, slept: false, store_at: None });
         around.saw(0, Saw::Started { cautious }, &self.machine);
         self.publish();
     }
@@ -155,7 +166,7 @@ impl Host {
         let successors = disk.successors.iter();
         let found = successors.filter_map(|(file, bytes)| Successor::from_bytes(bytes, file.clone(), path)).collect();
         let holding = Holding::new(FingerprintKey::new(&disk.key), found);
-        Held { account, holding, posting: None, staged: None, touched: true }
+        Held { account, holding, posting: None, staged: None, backlog: Backlog::default(), touched: true }
     }
 
     fn boot(&self) -> String {
@@ -267,7 +278,8 @@ impl Host {
             let arrival = self.under_way.first_key_value().map(|((at, _), _)| *at);
             let wake = self.process.as_ref().and_then(|process| process.schedule.next_wake());
             let wake = wake.map(|moment| self.machine.time_of(moment));
-            let Some(at) = arrival.into_iter().chain(wake).chain(self.start_at).min() else { break };
+            let store = self.process.as_ref().and_then(|process| process.store_at);
+            let Some(at) = arrival.into_iter().chain(wake).chain(store).chain(self.start_at).min() else { break };
             if at > end {
                 break;
             }
@@ -286,6 +298,9 @@ impl Host {
     fn turn(&mut self, around: &mut impl Surroundings) {
         self.wake_up(around);
         let time = self.machine.time;
+        if self.process.as_ref().and_then(|process| process.store_at).is_some_and(|at| at <= time) {
+            self.catch_up(around);
+        }
         if let Some(entry) = self.under_way.first_entry().filter(|entry| entry.key().0 <= time) {
             let (n, arrival) = entry.remove();
             if let Some(input) = self.receive(n, arrival, around) {
@@ -357,10 +372,12 @@ impl Host {
         }
     }
 
-    /// The deadlines of everything that changed.
+    /// The deadlines of everything that changed, and that the loss of `state.db` is over.
     fn publish(&mut self) {
         let now = self.machine.now();
         let Some(process) = &mut self.process else { return };
+        let is_over = !process.is_behind() && process.held.iter().all(|held| held.account.is_started());
+        self.machine.disk.lost &= !is_over;
         for (n, held) in process.held.iter_mut().enumerate() {
             if std::mem::take(&mut held.touched) {
                 process.schedule.set(&n, held.account.next_wake(now), held.account.slack(now));

@@ -10,8 +10,11 @@ mod shows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quotad::model::RefreshMode;
+use quotad::credential::secret::FingerprintKey;
+use quotad::model::{Fingerprint, RefreshMode};
 use quotad::policy::account::{Answer, Command, Record, Rules, Verdict};
+
+use secrecy::SecretString;
 
 use crate::books::{FileBook, Kept, LoginBook, Pause, PollBook, Rungs, TokenBook, time};
 use crate::host::{DAY, Deed, MINUTE, Machine, SECOND, Time};
@@ -63,10 +66,14 @@ struct Books {
     re_read_written_at: i64,
     /// Granted, and neither exchanged nor overwritten since; the newest last.
     grants: Vec<Grant>,
+    /// The last grant of a server that does not rotate: one login, whichever access token is newer.
+    unrotated: Option<Facts>,
     poll: Kept<PollBook>,
     file: Kept<FileBook>,
     /// The tries of the poll under way, and until when another may follow.
     tries: u32,
+    /// As many of them may have belonged to the poll before.
+    tries_before: u32,
     retry_until: Option<Time>,
     /// The file brought another token, and the account may have been in trouble.
     earned: bool,
@@ -90,7 +97,11 @@ struct Books {
     unstored: [bool; 2],
     resumed: bool,
     looked: bool,
+    /// This process has looked and found no login: the first that appears is a change.
+    found_none: bool,
     shared: bool,
+    /// What it started from may be what another account of its login stored.
+    heir: bool,
     /// A record without a name stays in `state.db`, and is found again.
     left_behind: bool,
     /// Since when the end that the view names has passed.
@@ -115,6 +126,11 @@ pub(crate) struct Ledger {
     minted: BTreeSet<String>,
     granted: BTreeSet<String>,
     dead: BTreeSet<String>,
+    /// The same, as far as it is stored.
+    minted_on_record: BTreeSet<String>,
+    dead_on_record: BTreeSet<String>,
+    /// Tokens by the fingerprints that were stored.
+    names: BTreeMap<Fingerprint, String>,
     settle_until: Time,
     woke_at: Option<Time>,
     turns: (Time, u32),
@@ -134,9 +150,11 @@ impl Ledger {
             re_read: None,
             re_read_written_at: 0,
             grants: Vec::new(),
+            unrotated: None,
             poll: Kept::default(),
             file: Kept::default(),
             tries: 0,
+            tries_before: 0,
             retry_until: None,
             earned: false,
             calm: false,
@@ -151,7 +169,9 @@ impl Ledger {
             unstored: [false; 2],
             resumed: false,
             looked: false,
+            found_none: false,
             shared: false,
+            heir: false,
             left_behind: false,
             over_since: None,
             back: true,
@@ -166,6 +186,9 @@ impl Ledger {
             minted: BTreeSet::new(),
             granted: BTreeSet::new(),
             dead: BTreeSet::new(),
+            minted_on_record: BTreeSet::new(),
+            dead_on_record: BTreeSet::new(),
+            names: BTreeMap::new(),
             settle_until: 0,
             woke_at: None,
             turns: (0, 0),
@@ -193,10 +216,14 @@ impl Ledger {
         self.books[n].shared
     }
 
-    fn note_sharing(&mut self, n: usize) {
+    /// The other accounts of the same login.
+    fn sharers(&self, n: usize) -> Vec<usize> {
         let key = self.key(n);
-        let others: Vec<_> = (0..self.books.len()).filter(|other| *other != n && self.key(*other) == key).collect();
-        for other in others {
+        (0..self.books.len()).filter(|other| *other != n && self.key(*other) == key).collect()
+    }
+
+    fn note_sharing(&mut self, n: usize) {
+        for other in self.sharers(n) {
             self.books[n].shared = true;
             self.books[other].shared = true;
         }
@@ -265,6 +292,7 @@ impl Ledger {
         let now_seen = self.current(n).filter(|_| is_readable).cloned();
         let seen_before = std::mem::replace(&mut self.books[n].at_look, now_seen);
         if self.books[n].at_look.is_none() {
+            self.books[n].found_none = true;
             return;
         }
         self.books[n].looked = true;
@@ -295,7 +323,8 @@ impl Ledger {
         if let Some(found) = &current
             && self.books[n].file.live.seen.as_ref() != Some(&found.access)
         {
-            let is_first = self.books[n].file.live.seen.replace(found.access.clone()).is_none();
+            let seen = self.books[n].file.live.seen.replace(found.access.clone());
+            let is_first = seen.is_none() && !self.books[n].found_none;
             if !is_first && !self.minted.contains(&found.access) {
                 // A new token earns a request at once, unless all was well.
                 let old = seen_before.as_ref().and_then(|old| self.tokens.get(&old.refresh));
@@ -304,6 +333,7 @@ impl Ledger {
                 let lived = seen_before.is_some_and(|old| old.expires_at.is_none_or(|at| at > wall));
                 let auth = &books.file.live.auth;
                 let was_fine = books.calm
+                    && !books.heir
                     && books.poll.live.setback.is_none()
                     && lived
                     && auth.failures == 0
@@ -363,8 +393,9 @@ impl Ledger {
     }
 
     /// A record was written, or could not be.
-    pub(crate) fn stored(&mut self, n: usize, record: &Record, ok: bool) {
+    pub(crate) fn stored(&mut self, n: usize, record: &Record, ok: bool, machine: &Machine) {
         self.note_sharing(n);
+        let name = if let Record::Mark(token, _) = record { self.name_of(n, *token, machine) } else { None };
         let books = &mut self.books[n];
         match record {
             Record::Login { .. } => books.unstored[0] = !ok,
@@ -386,9 +417,16 @@ impl Ledger {
                 true
             }
             Record::Mark(_, mark) => {
-                let token = self.books[n].asked_token.clone();
-                if let Some(known) = self.tokens.get_mut(&token) {
-                    known.stored |= known.dead && mark.dead.is_some() || known.spent && mark.spent;
+                if let Some(name) = name {
+                    if let Some(known) = self.tokens.get_mut(&name) {
+                        known.stored |= known.dead && mark.dead.is_some() || known.spent && mark.spent;
+                    }
+                    if mark.minted {
+                        self.minted_on_record.insert(name.clone());
+                    }
+                    if mark.dead.is_some() {
+                        self.dead_on_record.insert(name);
+                    }
                 }
                 true
             }
@@ -404,12 +442,34 @@ impl Ledger {
         }
     }
 
+    /// The token of this fingerprint: the first time one is stored, it has just been on its way.
+    fn name_of(&mut self, n: usize, token: Fingerprint, machine: &Machine) -> Option<String> {
+        if !self.names.contains_key(&token) {
+            let books = &self.books[n];
+            let granted = books.grants.iter().flat_map(|grant| [&grant.facts.access, &grant.facts.refresh]);
+            let mut candidates = [&books.asked_token, &books.asked_usage].into_iter().chain(granted);
+            let key = FingerprintKey::new(&machine.disk.key);
+            let name = candidates.find(|name| key.fingerprint(&SecretString::from(name.as_str())) == token)?;
+            self.names.insert(token, name.clone());
+        }
+        self.names.get(&token).cloned()
+    }
+
     /// The process is gone.
     pub(crate) fn died(&mut self, power: bool) {
+        // Verdicts that were never stored.
+        self.dead.retain(|token| self.dead_on_record.contains(token));
+        self.minted.retain(|token| self.minted_on_record.contains(token));
         for login in self.logins.values_mut() {
+            // Of what was not synced, some may have come through: the successes that shortened the interval.
+            let excess = login.stored.excess.min(login.synced.excess);
             login.die(power);
+            for book in [&mut login.live, &mut login.stored, &mut login.synced] {
+                book.excess = excess.min(book.excess);
+            }
         }
         for token in self.tokens.values_mut() {
+            token.under_way = false;
             // A verdict that was not stored leaves the fence open.
             if (token.dead || token.spent) && !token.stored {
                 *token =
@@ -422,8 +482,9 @@ impl Ledger {
             books.poll.die(power);
             books.file.die(power);
             if is_shared {
-                // The record they share may be the other's.
+                // The record they share may be the other's, and so may its trouble.
                 books.poll = Kept::default();
+                books.heir = true;
             }
             books.grants.retain(|grant| grant.on_disk);
             books.retry_until = None;
@@ -432,7 +493,10 @@ impl Ledger {
             books.rotating_since = None;
             books.unstored = [false; 2];
             books.looked = false;
+            books.found_none = false;
         }
+        // A new process does not know that the machine slept a moment ago.
+        (self.settle_until, self.woke_at) = (0, None);
     }
 
     /// A process began.
@@ -473,6 +537,8 @@ impl Ledger {
             }
             self.minted.clear();
             self.dead.clear();
+            self.minted_on_record.clear();
+            self.dead_on_record.clear();
             for n in 0..self.books.len() {
                 let books = &mut self.books[n];
                 books.poll = Kept::default();
@@ -496,9 +562,12 @@ impl Ledger {
         self.stakes.count(Promise::SettleAfterSleep);
         self.woke_at = Some(machine.time());
         self.settle_until = machine.time() + 10 * SECOND;
-        for books in &mut self.books {
-            // A retry that was waiting comes after the sleep.
-            books.retry_until = books.retry_until.map(|until| until.max(machine.time() + MINUTE));
+        // A retry that was waiting comes after the sleep.
+        let (last_turn, soon) = (self.turns.0, machine.time() + MINUTE);
+        for until in self.books.iter_mut().filter_map(|books| books.retry_until.as_mut()) {
+            if *until > last_turn {
+                *until = soon.max(*until);
+            }
         }
     }
 
@@ -558,9 +627,9 @@ impl Ledger {
 
     /// Whether the account has seen what lies in its file.
     pub(crate) fn has_seen(&self, n: usize) -> bool {
-        let seen = &self.books[n].file.live.seen;
-        let is_there = self.books[n].looked && !self.books[n].hidden;
-        is_there && self.current(n).is_some_and(|facts| seen.as_ref() == Some(&facts.access))
+        let books = &self.books[n];
+        let is_there = books.looked && !books.hidden && books.at_look.as_ref() == self.current(n);
+        is_there && books.at_look.as_ref().map(|facts| &facts.access) == books.file.live.seen.as_ref()
     }
 
     /// Whether nobody knows what became of the file's refresh token.
@@ -577,11 +646,6 @@ impl Ledger {
     /// Whether what lay in the file cannot be read for now.
     pub(crate) fn is_hidden(&self, n: usize) -> bool {
         self.books[n].hidden
-    }
-
-    /// It can be read again.
-    pub(crate) fn shown(&mut self, n: usize) {
-        self.books[n].hidden = false;
     }
 }
 

@@ -235,7 +235,7 @@ impl Run {
             };
             let Some(process) = self.host.process() else { return };
             let Some(account) = Some(process.account(n)).filter(quiet) else { continue };
-            if self.sky.ledger.is_unstored() || !self.sky.ledger.has_seen(n) {
+            if process.is_behind() || self.sky.ledger.is_unstored() || !self.sky.ledger.has_seen(n) {
                 continue;
             }
             let Some(twin) = self.host.twin(n) else { continue };

@@ -2,7 +2,6 @@
 //! live beside a strict vendor, and a ledger of its own checks every promise after every step.
 //!
 //! `QUOTAD_SIM_DAYS` says how many account-days are lived (10 000), `QUOTAD_SEED` replays one seed and tells its story.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
 mod books;
 mod forecast;

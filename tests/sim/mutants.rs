@@ -426,28 +426,28 @@ fn woven() -> PathBuf {
     }
     copy_sources(&root().join("src"), &copy.join("src"));
     // No binary: the product's own lies where it would be put.
-    fs::remove_file(copy.join("src/main.rs")).unwrap();
+    fs::remove_file(copy.join("src/main.rs")).expect("the copy is made");
     for name in SHARED {
-        std::os::unix::fs::symlink(root().join(name), copy.join(name)).unwrap();
+        std::os::unix::fs::symlink(root().join(name), copy.join(name)).expect("the copy is made");
     }
     // A package of another name: cargo tells two builds of one name apart by the age of their files at most, and would
     // take the copy's library for the product's.
     for (file, more) in [("Cargo.toml", "\n[lib]\nname = \"quotad\"\n"), ("Cargo.lock", "")] {
-        let text = fs::read_to_string(root().join(file)).unwrap();
+        let text = fs::read_to_string(root().join(file)).expect("the copy is made");
         let renamed = text.replacen("name = \"quotad\"", "name = \"quotad-with-faults\"", 1);
         assert_ne!(text, renamed, "{file} names the package");
-        fs::write(copy.join(file), renamed + more).unwrap();
+        fs::write(copy.join(file), renamed + more).expect("the copy is made");
     }
     for Mutant { name, file, rule, fault, .. } in MUTANTS {
         let (open, close) = if rule.ends_with(';') { ('{', '}') } else { ('(', ')') };
         let choice = format!("{open}if crate::fault::is(\"{name}\") {{ {fault} }} else {{ {rule} }}{close}");
         let file = copy.join("src").join(file);
-        let text = fs::read_to_string(&file).unwrap();
-        fs::write(file, text.replace(rule, &choice)).unwrap();
+        let text = fs::read_to_string(&file).expect("the copy is made");
+        fs::write(file, text.replace(rule, &choice)).expect("the copy is made");
     }
     let lib = copy.join("src/lib.rs");
-    let text = fs::read_to_string(&lib).unwrap();
-    fs::write(lib, text + FAULT_MODULE).unwrap();
+    let text = fs::read_to_string(&lib).expect("the copy is made");
+    fs::write(lib, text + FAULT_MODULE).expect("the copy is made");
     copy
 }
 
@@ -463,21 +463,21 @@ mod fault {
 "#;
 
 fn copy_sources(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    fs::create_dir_all(to).expect("the copy is made");
+    for entry in fs::read_dir(from).expect("the copy is made") {
+        let entry = entry.expect("the copy is made");
         let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        if entry.file_type().expect("the copy is made").is_dir() {
             copy_sources(&entry.path(), &to);
         } else {
-            fs::copy(entry.path(), to).unwrap();
+            fs::copy(entry.path(), to).expect("the copy is made");
         }
     }
 }
 
 /// Compiles the simulation of the copy beside the outer build, whose dependencies it shares; returns its path.
 fn compile(copy: &Path) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the copy is made");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--offline", "--locked", "--no-run", "--test", "sim", "--target-dir"]).arg(target);
     // What cargo told this test of its own build is not so for the copy.
@@ -485,7 +485,7 @@ fn compile(copy: &Path) -> PathBuf {
     for (name, _) in env::vars().filter(|(name, _)| of_this_build(name)) {
         cargo.env_remove(name);
     }
-    let output = cargo.env_remove("LD_LIBRARY_PATH").current_dir(copy).output().unwrap();
+    let output = cargo.env_remove("LD_LIBRARY_PATH").current_dir(copy).output().expect("the copy is made");
     let said = said(&output);
     let path = said.lines().find_map(|line| line.trim().strip_prefix("Executable")?.rsplit_once('('));
     let Some((_, path)) = path else { panic!("the copy does not compile:\n{said}") };
@@ -503,7 +503,7 @@ fn run(sim: &Path, mutant: Option<&Mutant>) -> Output {
         Some(mutant) => sim.env("QUOTAD_FAULT", mutant.name).env("QUOTAD_SIM_DAYS", DAYS),
         None => sim.env_remove("QUOTAD_FAULT").env("QUOTAD_SIM_DAYS", SOUND_DAYS),
     };
-    sim.output().unwrap()
+    sim.output().expect("the copy is made")
 }
 
 fn said(output: &Output) -> String {

@@ -338,8 +338,8 @@ impl Sky {
             Later::CliWrites(n) => self.cli_rotates(n, machine),
             Later::FileBack(n, spoilt, before) => {
                 if machine.bytes(&self.users[n].path) == spoilt.as_deref() {
-                    machine.write(&self.users[n].path.clone(), Some(before));
-                    self.ledger.shown(n);
+                    let facts = facts(&before);
+                    self.write(n, Some(before), facts, machine);
                 }
             }
             Later::StateWritable => machine.disk.unwritable = false,
@@ -505,7 +505,7 @@ impl Surroundings for Sky {
                 let verdict = verdict::Token::read(answer);
                 self.ledger.hears_token(n, &verdict, machine);
             }
-            Saw::Stored(record, ok) => self.ledger.stored(n, record, ok),
+            Saw::Stored(record, ok) => self.ledger.stored(n, record, ok, machine),
             Saw::KeptSuccessor(kept) => self.ledger.kept_successor(n, kept),
             Saw::Replaced(before) => {
                 let facts = machine.bytes(&self.users[n].path).and_then(facts);

@@ -64,8 +64,9 @@ impl Account {
     }
 
     fn on_resume(&mut self, turn: &mut Turn) -> Answer {
+        // Nobody looked at the file meanwhile.
         if std::mem::take(&mut self.paused) {
-            self.tick = turn.now.moment;
+            self.on_touched(turn.now.moment);
         }
         self.auth.lift();
         self.persist_file(turn);

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use command::{Answer, Command, Verdict};
 pub use face::{Action, Event, GateName, Input, Look, Recalled, Rules, Sources, Unplaced};
-pub use record::{FileRecord, LoginRecord, Record};
+pub use record::{Backlog, FileRecord, LoginRecord, Record};
 
 use self::delegation::Delegated;
 use self::login_end::Foretold;
@@ -315,7 +315,7 @@ impl Account {
             self.draw_next_poll(turn);
             self.persist_login(false, turn);
         }
-        self.tick = turn.now.moment;
+        self.on_touched(turn.now.moment);
     }
 
     /// After a resume at most one request per endpoint leaves, once the network has had time to come back. Deadlines

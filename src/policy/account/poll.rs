@@ -293,11 +293,15 @@ impl Account {
 
     /// Draws the next poll: an interval from the last request, or what the setback asks, and what the pauses ask.
     pub(super) fn draw_next_poll(&mut self, turn: &mut Turn) {
-        let interval = self.interval();
-        let wait = self.setback.as_ref().map_or(interval, |setback| setback.kind.wait(setback.count, interval));
         let from = self.asked.map_or(turn.now.moment, |asked| asked.at - asked.length);
-        self.next_poll = Some(Deadline::after(from, jittered(wait, self.rules.jitter, turn.dice)));
+        self.next_poll = Some(Deadline::after(from, jittered(self.distance(), self.rules.jitter, turn.dice)));
         self.hold_back();
+    }
+
+    /// From the last request to the next, without jitter.
+    pub(super) fn distance(&self) -> Duration {
+        let interval = self.interval();
+        self.setback.as_ref().map_or(interval, |setback| setback.kind.wait(setback.count, interval))
     }
 
     /// After a look: the file still holds the rejected token, or it does not and nothing is counted.

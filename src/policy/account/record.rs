@@ -42,6 +42,46 @@ pub enum Record {
     Mark(Fingerprint, Mark),
 }
 
+impl Record {
+    /// Whether one takes the other's place.
+    fn replaces(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Login { key, .. }, Self::Login { key: other, .. })
+            | (Self::File { key, .. }, Self::File { key: other, .. })
+            | (Self::Reading(key, _), Self::Reading(other, _)) => key == other,
+            (Self::Mark(token, _), Self::Mark(other, _)) => token == other,
+            _ => false,
+        }
+    }
+}
+
+/// What could not be stored: a full disk is emptied some time, and the next process must know what this one knows.
+#[derive(Debug, Default)]
+pub struct Backlog(Vec<Record>);
+
+impl Backlog {
+    /// Whether everything is stored.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A newer record takes the place of what waits here, whether it could be stored or waits as well.
+    pub fn supersede(&mut self, record: &Record) {
+        self.0.retain(|waiting| !record.replaces(waiting));
+    }
+
+    /// This one could not be stored.
+    pub fn keep(&mut self, record: &Record) {
+        self.supersede(record);
+        self.0.push(record.clone());
+    }
+
+    /// Takes out everything, the oldest first, for another try.
+    pub fn take(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.0)
+    }
+}
+
 /// Gates, pace and deadlines of a login.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -171,9 +211,17 @@ impl Account {
     /// Takes note of what another account of this state directory, `teller`, has just had stored. What is known of a
     /// token, every account knows: copies of one file hold the same. Gates concern accounts of the same login: the
     /// server does not know our names. Returns whether it concerned this one.
-    pub fn heed(&mut self, record: &Record, teller: &Self) -> bool {
+    pub fn heed(&mut self, record: &Record, teller: &Self, now: Now) -> bool {
         match record {
-            Record::Mark(token, mark) => self.marks.set(*token, mark.clone()),
+            Record::Mark(token, mark) => {
+                // The other is about to post it: what comes of that must be known before anyone posts it again.
+                let is_ours = self.login().and_then(|login| login.refresh) == Some(*token);
+                if is_ours && mark.fence.is_some() && mark.fence != self.marks.of(*token).fence {
+                    let later = now.moment + self.rules.interval;
+                    self.refresh_not_before = Some(self.refresh_not_before.map_or(later, |at| at.max(later)));
+                }
+                self.marks.set(*token, mark.clone());
+            }
             Record::Login { .. } if self.login_key() == teller.login_key() => self.follow(teller),
             Record::Login { .. } | Record::File { .. } | Record::Reading(..) => return false,
         }
@@ -182,12 +230,18 @@ impl Account {
 
     /// Takes over the gates of another account of the same login, which has just been told something.
     pub(super) fn follow(&mut self, other: &Self) {
+        let waits = |account: &Self| account.usage.pause().until().is_some();
+        let wait_is_over = waits(self) && !waits(other);
         self.usage = other.usage;
         self.token = other.token;
         self.pace = other.pace;
         if let Some(asked) = other.asked.filter(|asked| self.asked.is_none_or(|own| own.at < asked.at)) {
             self.asked = Some(asked);
             self.next_poll = Some(self.next_poll.map_or(asked, |next| next.later(asked)));
+        }
+        // The other's early request was answered: what held the next poll back here as well holds it no longer.
+        if let Some(asked) = self.asked.filter(|_| wait_is_over) {
+            self.next_poll = Some(Deadline::after(asked.at - asked.length, self.distance()));
         }
         self.hold_back();
     }

@@ -119,9 +119,12 @@ impl Account {
         }
         let posted = rotation.posted();
         self.note_answer(posted, &event, turn);
+        if rotation.step() == Step::StoreSuccessor {
+            self.note_successor(&rotation, event == rotation::Event::Done, reason, turn);
+        }
         match rotation.on(event) {
             Next::Perform(step) => {
-                self.activity = Activity::Rotating(rotation, reason);
+                self.activity = Activity::Rotating(rotation.clone(), reason);
                 match step {
                     Step::OpenFence => {
                         let mark = self.marks.of(posted);
@@ -144,9 +147,9 @@ impl Account {
                         turn.tell(Event::RefreshSent);
                         turn.act(Action::Rotate(step));
                     }
-                    // The file is right again: the fence closes before the stored successor goes.
+                    // The file is right again: the fence closes before a stored successor goes.
                     Step::Settle => {
-                        self.close_fence(posted, turn);
+                        self.close_fence(&rotation, turn);
                         turn.act(Action::Rotate(step));
                     }
                     _ => turn.act(Action::Rotate(step)),
@@ -185,12 +188,22 @@ impl Account {
         self.unfenced = None;
     }
 
-    fn close_fence(&mut self, posted: Fingerprint, turn: &mut Turn) {
+    /// The successor is on disk, or could not be put there. Once it is, the posted token is spent for certain,
+    /// whatever becomes of the file: a copy of it that lies elsewhere, or comes back, must not be posted.
+    fn note_successor(&mut self, rotation: &Rotation, is_kept: bool, reason: Reason, turn: &mut Turn) {
+        if reason != Reason::Placing {
+            self.minted_at = Some(Deadline::after(turn.now.moment, self.rules.interval));
+            self.persist_file(turn);
+        }
+        if is_kept {
+            self.close_fence(rotation, turn);
+        }
+    }
+
+    fn close_fence(&mut self, rotation: &Rotation, turn: &mut Turn) {
+        let posted = rotation.posted();
         let mark = self.marks.of(posted);
-        let spent = match &self.activity {
-            Activity::Rotating(rotation, _) => rotation.minted().is_some_and(|minted| minted.refresh != posted),
-            _ => false,
-        };
+        let spent = rotation.minted().is_some_and(|minted| minted.refresh != posted);
         if mark.fence.is_some() || mark.spent != spent {
             self.mark(posted, Mark { fence: None, spent: mark.spent || spent, ..mark }, turn);
         }
@@ -271,7 +284,6 @@ impl Account {
             self.tries = 0;
             self.renewal_owed = false;
             self.counters.refreshes += 1;
-            self.minted_at = Some(Deadline::after(turn.now.moment, self.rules.interval));
         }
         // One refresh and one request answer a rejection.
         self.earned |= reason == Reason::Rejection;

@@ -108,9 +108,12 @@ pub(crate) struct Disk {
     pub(super) unsynced: Vec<Undo>,
     /// The stored successors, by path.
     pub successors: BTreeMap<PathBuf, Vec<u8>>,
-    pub(super) key: [u8; 32],
+    /// The key of every fingerprint.
+    pub key: [u8; 32],
     /// `state.db` cannot be understood: it is set aside at the next start.
     pub damaged: bool,
+    /// It was, and not every account has stored yet what follows from that.
+    pub(super) lost: bool,
     /// The state directory takes no writes.
     pub unwritable: bool,
 }

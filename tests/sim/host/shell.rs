@@ -18,7 +18,7 @@ use quotad::provider::store::Layout;
 use quotad::provider::{self, Endpoints, Reply, SecretPlace};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::machine::{Machine, STATE_DIR, Time, through_json};
+use super::machine::{MINUTE, Machine, STATE_DIR, Time, through_json};
 use super::surroundings::{Deed, Saw, Sent, Surroundings};
 use super::{Arrival, Held, Host, Understood};
 
@@ -66,7 +66,16 @@ impl Host {
                     if self.strikes(n, Deed::Store, around) {
                         return Vec::new();
                     }
-                    let _ = self.store(n, &record, around);
+                    let stored = self.store(n, &record, around);
+                    let Some(process) = &mut self.process else { return Vec::new() };
+                    match stored {
+                        Ok(()) if process.is_behind() => self.catch_up(around),
+                        Ok(()) => {}
+                        Err(_) => {
+                            process.held[n].backlog.keep(&record);
+                            process.store_at = Some(self.machine.time() + MINUTE);
+                        }
+                    }
                 }
                 Action::Tell(_) => {}
             }
@@ -79,13 +88,30 @@ impl Host {
         let stored = self.machine.disk.store(record);
         around.saw(n, Saw::Stored(record, stored.is_ok()), &self.machine);
         let Some(process) = &mut self.process else { return stored };
+        process.held.iter_mut().for_each(|held| held.backlog.supersede(record));
+        let now = self.machine.now();
         let (before, rest) = process.held.split_at_mut(n);
         if let Some((teller, after)) = rest.split_first_mut() {
             for other in before.iter_mut().chain(after) {
-                other.touched |= other.account.heed(record, &teller.account);
+                other.touched |= other.account.heed(record, &teller.account, now);
             }
         }
         stored
+    }
+
+    /// Tries to store what could not be.
+    pub(super) fn catch_up(&mut self, around: &mut impl Surroundings) {
+        let Some(process) = &mut self.process else { return };
+        for (n, held) in process.held.iter_mut().enumerate() {
+            for record in held.backlog.take() {
+                let stored = self.machine.disk.store(&record);
+                around.saw(n, Saw::Stored(&record, stored.is_ok()), &self.machine);
+                if stored.is_err() {
+                    held.backlog.keep(&record);
+                }
+            }
+        }
+        process.store_at = process.is_behind().then(|| self.machine.time() + MINUTE);
     }
 
     pub(super) fn recall(&self, n: usize) -> Option<Input> {

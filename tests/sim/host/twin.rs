@@ -49,7 +49,8 @@ impl Host {
     fn alone(&self, n: usize, held: Held) -> Self {
         let machine = self.machine.clone();
         let key = FingerprintKey::new(&machine.disk.key);
-        let process = Process { held: vec![held], key, schedule: Schedule::new(), stopping: false, slept: false };
+        let (schedule, held) = (Schedule::new(), vec![held]);
+        let process = Process { held, key, schedule, stopping: false, slept: false, store_at: None };
         Self {
             machine,
             rules: vec![self.rules[n].clone()],

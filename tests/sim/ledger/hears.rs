@@ -17,9 +17,11 @@ impl Ledger {
         let token = self.books[n].asked_usage.clone();
         let clamp = |demand: Option<Duration>| demand.map(|wait| time(wait.min(rules.gates.max_retry_after)));
         self.books[n].calm = matches!(verdict, Usage::Good | Usage::Limited(_));
+        let sharers = if verdict == Usage::Good { self.sharers(n) } else { Vec::new() };
         let login = &mut self.login(n).live;
         match verdict {
             Usage::Good => {
+                let (was_held, last) = (login.usage.until > 0, login.last);
                 let two_intervals = 2 * login.interval(configured);
                 login.usage.succeed(now, &gate, two_intervals);
                 login.refused.clear();
@@ -29,6 +31,13 @@ impl Ledger {
                 books.file.live.refreshed = false;
                 books.poll.live.setback = None;
                 books.back = true;
+                books.heir = false;
+                // A wait that is over is over for every account of the login: its request was the last of each.
+                for other in sharers.into_iter().filter(|_| was_held) {
+                    let configured = time(self.books[other].rules.interval);
+                    let interval = self.login(other).live.interval(configured);
+                    (self.books[other].poll.live.last, self.books[other].poll.live.interval) = (last, interval);
+                }
             }
             Usage::Limited(demand) => {
                 if !login.usage.open {
@@ -76,6 +85,7 @@ impl Ledger {
         let clamp = |demand: Option<Duration>| demand.map(|wait| time(wait.min(rules.gates.max_retry_after)));
         let known = self.tokens.entry(posted.clone()).or_default();
         let was_second_try = known.dead;
+        known.under_way = false;
         match verdict {
             Token::Granted(_, refresh, _) => {
                 known.spent = refresh.as_ref().is_some_and(|refresh| *refresh != posted);
@@ -125,7 +135,8 @@ impl Ledger {
             Token::Unknown => self.login(n).live.token.strike(now, &gate),
             Token::NeverArrived | Token::Terminal | Token::Off => {}
         }
-        if self.books[n].refresh_allowed {
+        // Refused for good it may be because somebody else was first: the next look says whether a rung is taken.
+        if self.books[n].refresh_allowed && *verdict != Token::Terminal {
             self.close_auth(n, now, wall);
         }
         if was_second_try && *verdict != Token::NeverArrived {
@@ -156,6 +167,8 @@ impl Ledger {
         if grant.rotated() {
             self.stakes.count(Promise::NothingGrantedIsLost);
         }
-        self.books[n].grants.push(grant);
+        let books = &mut self.books[n];
+        books.unrotated = (!grant.rotated()).then(|| grant.facts.clone());
+        books.grants.push(grant);
     }
 }

@@ -2,7 +2,7 @@
 
 use quotad::model::{CredentialOwner, RefreshMode};
 
-use super::{Ledger, wall};
+use super::{Facts, Ledger, wall};
 use crate::books::{Kind, time};
 use crate::host::{DAY, MINUTE, Machine, Time};
 use crate::invariants::Promise;
@@ -72,9 +72,15 @@ impl Ledger {
 
     fn check_usage_token(&mut self, n: usize, token: &str, now: Time, wall: i64) {
         self.stakes.count(Promise::OnlyGoodTokens);
+        let is_same_login = |facts: &Facts| {
+            let unrotated = self.books[n].unrotated.as_ref();
+            unrotated.is_some_and(|grant| grant.access == token && grant.refresh == facts.refresh)
+        };
         let how = match &self.books[n].at_look {
             None => Some("there was no login".to_owned()),
-            Some(facts) if facts.access != token => Some(format!("the file holds {}", facts.access)),
+            Some(facts) if facts.access != token && !is_same_login(facts) => {
+                Some(format!("the file holds {}", facts.access))
+            }
             Some(facts) if facts.expires_at.is_some_and(|at| at <= wall) => Some("it had expired".to_owned()),
             Some(_) if self.dead.contains(token) => Some("it was refused for good".to_owned()),
             Some(_) => None,
@@ -88,17 +94,22 @@ impl Ledger {
         let rules = self.books[n].rules.clone();
         let login_last = self.login(n).live.last;
         let books = &mut self.books[n];
-        let is_retry = books.retry_until.is_some_and(|until| now <= until) && books.tries < rules.retries;
+        // A new token may have come right at the end of a poll, and begun the next.
+        if books.earned && books.retry_until.is_some() {
+            books.tries_before = books.tries + 1;
+        }
+        let has_tries_left = books.tries < books.tries_before + rules.retries;
+        let is_retry = books.retry_until.is_some_and(|until| now <= until) && has_tries_left;
         if is_retry {
             books.tries += 1;
             self.stakes.count(Promise::Spacing);
             return;
         }
         // The poll before ended without a reading. If it had retries left, something else may have ended it.
-        if books.retry_until.is_some() && books.tries >= rules.retries {
+        if books.retry_until.is_some() && !has_tries_left {
             books.poll.live.set_back(Kind::Transient);
         }
-        books.tries = 0;
+        (books.tries, books.tries_before) = (0, 0);
         if books.earned || early {
             return;
         }
@@ -126,6 +137,9 @@ impl Ledger {
         let is_vendors = rules.refresh.owner == CredentialOwner::Vendor;
 
         let known = self.tokens.entry(token.to_owned()).or_default().clone();
+        if known.under_way {
+            broken.push((Promise::NoReplay, format!("posted {token} while another post of it is under way")));
+        }
         if known.unknown > 0 {
             self.stakes.count(Promise::NoReplay);
             if !is_expired {
@@ -212,6 +226,7 @@ impl Ledger {
         known.unknown_before = known.unknown;
         if arrives {
             known.unknown += 1;
+            known.under_way = true;
         }
         for (promise, how) in broken {
             self.breaks(promise, now, how);

@@ -5,7 +5,7 @@ use quotad::policy::status::{AccountState, AccountView};
 use quotad::policy::time::Stamp;
 
 use super::{Facts, Grant, Ledger, wall};
-use crate::books::time;
+use crate::books::{Kind, time};
 use crate::host::{HOUR, MINUTE, Machine, Time};
 use crate::invariants::Promise;
 
@@ -141,6 +141,9 @@ impl Ledger {
         let books = &self.books[n];
         let poll = &books.poll.live;
         let kind = poll.setback.map_or(interval, |(kind, count)| kind.wait(count + 1, interval));
+        // Of a poll that ended before its retries did the books know nothing, and a record that is shared may be the
+        // other's: then it is the longest wait of that kind.
+        let kind = if books.calm && !books.shared { kind } else { kind.max(Kind::Transient.wait(3, interval)) };
         // A fence that an earlier process left counts as a try.
         let inherited = login.token.strikes + 1;
         let fenced = books.gate.wait(inherited) as f64 * (1.0 + rules.jitter);

@@ -106,6 +106,19 @@ fn a_token_that_was_exchanged_is_not_posted_when_a_backup_brings_it_back() {
 }
 
 #[test]
+fn a_token_whose_successor_is_on_disk_is_spent_and_its_refresh_counted_wherever_the_process_is_killed_after_that() {
+    for kill_at in [Step::Compare, Step::Stage, Step::Replace, Step::ReadBack, Step::Settle, Step::Unlock] {
+        let mut world = World::new(own_grant()).with_life(0);
+        world.kill_at = Some(kill_at);
+        world.run(MIN);
+        world.restart();
+        let mark = world.account.marks.of(refresh(1));
+        assert!(mark.spent && mark.fence.is_none(), "{kill_at:?}: a copy of the file may still hold it: {mark:?}");
+        assert!(world.account.minted_at.is_some(), "{kill_at:?}: the next refresh comes an interval later");
+    }
+}
+
+#[test]
 fn a_token_that_the_server_did_not_rotate_is_neither_spent_nor_fenced() {
     let mut world = World::new(own_grant()).with_life(0).with_token(|_| Token::SameRefresh(HOUR));
     world.run(MIN);
@@ -231,4 +244,17 @@ fn a_refusal_of_a_refresh_within_two_intervals_of_a_success_goes_on_at_the_next_
         world.run(MIN);
     }
     assert_eq!(world.view().token_gate.rung, Some(1), "{:?}", world.posted_at());
+}
+
+#[test]
+fn what_could_not_be_stored_waits_as_the_newest_of_its_thing_until_that_is_stored() {
+    let mark = |posts| Record::Mark(refresh(1), Mark { posts, ..Mark::default() });
+    let login = |key: &str| Record::Login { key: key.to_owned(), record: Box::default(), durable: true };
+    let mut backlog = Backlog::default();
+    for record in [mark(1), login("a"), login("b"), mark(2), login("a")] {
+        backlog.keep(&record);
+    }
+    backlog.supersede(&login("b"));
+    assert_eq!(backlog.take(), [mark(2), login("a")]);
+    assert!(backlog.is_empty());
 }

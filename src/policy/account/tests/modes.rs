@@ -194,7 +194,7 @@ fn the_command_is_not_run_where_it_would_cost_a_login_or_cannot_help() {
         Credential::Login(Login { unsafe_because: Some("a hard link".into()), ..unsafe_file.login(1, 0) });
     used_up.file = Credential::Login(used_up.login(1, 0));
     let mark = Mark { dead: Some("invalid_grant".into()), ..Mark::default() };
-    used_up.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account);
+    used_up.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account, used_up.now());
     for world in &mut hindered {
         world.run(DAY);
         assert!(world.ran.is_empty(), "{:?}", world.view().reason);

@@ -59,7 +59,7 @@ fn a_rejection_is_no_reason_to_post_inside_the_token_gate_or_while_a_cli_is_at_w
 
     let mut world = World::new(own_grant()).with_usage(|_| rejected());
     let mark = Mark { spent: true, ..Mark::default() };
-    world.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account);
+    world.account.heed(&Record::Mark(refresh(1), mark), &World::new(vendors_file()).account, world.now());
     world.run(2 * HOUR);
     assert!(world.posts.is_empty() && world.asks.len() > 2, "nor with a spent token");
 }

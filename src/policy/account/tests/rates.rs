@@ -459,6 +459,22 @@ fn offline_forgets_no_count_and_passes_none_on_to_another_kind() {
 }
 
 #[test]
+fn what_a_resume_or_a_reload_has_looked_at_is_looked_at_now_and_not_when_the_machine_wakes_anyway() {
+    let resume = |world: &mut World| {
+        world.command(Command::Resume);
+    };
+    for again in [resume, |world: &mut World| world.reload(|_| {})] {
+        let mut world = World::new(vendors_file()).with_life(15 * MIN);
+        world.run(HOUR);
+        assert!(world.account.slack(world.now()) > Duration::ZERO, "nobody waits for it");
+        world.command(Command::Pause);
+        again(&mut world);
+        assert_eq!(world.account.slack(world.now()), Duration::ZERO);
+        assert!(world.account.next_wake(world.now()).unwrap().since(world.now().moment) < ms(S));
+    }
+}
+
+#[test]
 fn a_token_that_comes_while_the_user_has_paused_earns_nothing_that_resume_did_not_announce() {
     let mut world = World::new(vendors_file());
     world.run(MIN);

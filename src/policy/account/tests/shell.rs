@@ -134,7 +134,7 @@ fn what_another_account_learned_of_a_token_holds_here_too() {
         let mut world = World::new(own_grant()).with_life(HOUR);
         world.run(MIN);
         let teller = World::new(vendors_file()).account;
-        assert!(world.account.heed(&Record::Mark(refresh(1), mark), &teller));
+        assert!(world.account.heed(&Record::Mark(refresh(1), mark), &teller, world.now()));
         world.run(DAY);
         assert_eq!((world.posts.len(), world.state()), (0, AccountState::Dead));
     }
@@ -153,7 +153,7 @@ fn an_account_of_the_same_login_waits_as_long_as_the_one_that_was_told() {
     told.run(6 * MIN);
     let mut world = World::new(vendors_file());
     world.run(5 * MIN);
-    assert!(world.account.heed(&stored(&told), &told.account));
+    assert!(world.account.heed(&stored(&told), &told.account, world.now()));
     world.run(2 * HOUR);
     assert_eq!(world.asks.len(), 1, "its gate is the other's");
     assert_eq!(world.account.interval(), told.account.interval(), "and so is its pace");
@@ -161,9 +161,31 @@ fn an_account_of_the_same_login_waits_as_long_as_the_one_that_was_told() {
     let mut stranger = World::new(vendors_file());
     stranger.file = Credential::Login(Login { identity: Some("two".into()), ..stranger.login(2, DAY) });
     stranger.run(5 * MIN);
-    assert!(!stranger.account.heed(&stored(&told), &told.account), "another login's gates are not its own");
+    assert!(
+        !stranger.account.heed(&stored(&told), &told.account, stranger.now()),
+        "another login's gates are not its own"
+    );
     stranger.run(2 * HOUR);
     assert!(stranger.asks.len() > 10);
+}
+
+#[test]
+fn a_wait_that_an_early_answer_ends_for_one_account_is_over_for_every_other_of_its_login() {
+    let mut told = World::new(vendors_file())
+        .with_usage(|sent| if sent.token == access(1) { limited(Some(20 * HOUR)) } else { answered() });
+    told.run(6 * MIN);
+    let mut world = World::new(vendors_file());
+    world.run(6 * MIN);
+    world.account.heed(&stored(&told), &told.account, world.now());
+    let login = told.login(2, DAY);
+    told.write(login);
+    told.run(S);
+    assert_eq!(told.state(), AccountState::Ok);
+    world.run(S);
+    world.account.heed(&stored(&told), &told.account, world.now());
+    world.run(HOUR);
+    let slowed = told.account.interval().as_millis() as u64;
+    assert_eq!(world.asked_at()[1], told.asked_at()[1] + slowed, "an interval after the other's request");
 }
 
 #[test]
@@ -173,7 +195,7 @@ fn a_request_of_one_account_keeps_the_floor_for_every_other_of_its_login() {
     late.run(0);
     let mut early = World::new(vendors_file());
     early.run(9 * MIN);
-    early.account.heed(&stored(&late), &late.account);
+    early.account.heed(&stored(&late), &late.account, early.now());
     early.run(10 * MIN);
     assert_eq!(early.asked_at(), [0, 14 * MIN], "five minutes after the other's request");
 
@@ -182,7 +204,7 @@ fn a_request_of_one_account_keeps_the_floor_for_every_other_of_its_login() {
     world.run(0);
     let mut before = World::new(vendors_file());
     before.run(0);
-    world.account.heed(&stored(&before), &before.account);
+    world.account.heed(&stored(&before), &before.account, world.now());
     let answer = world.command(Command::Poll);
     assert_eq!(answer.at.unwrap().duration_since(world.now().stamp).as_secs(), 300, "an older one changes nothing");
 }
@@ -353,7 +375,7 @@ fn a_token_that_another_account_has_just_begun_to_post_is_left_to_it() {
         }
         if let Some(mark) = &learned {
             let teller = World::new(own_grant()).account;
-            world.account.heed(&Record::Mark(refresh(1), mark.clone()), &teller);
+            world.account.heed(&Record::Mark(refresh(1), mark.clone()), &teller, world.now());
         }
         let next = handle(&mut world, Input::Stepped(Came::Done, None));
         assert_eq!(matches!(next[..], [Action::Fence(..)]), posts, "{learned:?}: {next:?}");
@@ -381,4 +403,23 @@ fn a_successor_that_still_counts_as_unplaced_is_not_placed_again_at_once() {
     let look = unplaced(&world);
     let next = handle(&mut world, look);
     assert!(!next.iter().any(|action| matches!(action, Action::Rotate(_))), "{next:?}");
+}
+
+#[test]
+fn a_post_that_another_account_has_under_way_is_no_reason_to_post_the_same_token_beside_it() {
+    let fenced = Mark { fence: Some(World::new(own_grant()).now().stamp), posts: 1, ..Mark::default() };
+    for begun in [false, true] {
+        let mut world = World::new(own_grant()).with_life(0);
+        handle(&mut world, Input::Timer);
+        let login = world.login(1, 0);
+        handle(&mut world, found(login));
+        if begun {
+            let teller = World::new(own_grant()).account;
+            world.account.heed(&Record::Mark(refresh(1), fenced.clone()), &teller, world.now());
+        }
+        let next = handle(&mut world, Input::Recalled(Box::default()));
+        assert_eq!(next.last() == Some(&Action::Rotate(Step::Lock)), !begun, "{next:?}");
+        let again = world.now().moment + ms(10 * MIN);
+        assert!(!begun || world.account.next_wake(world.now()) == Some(again), "an interval later");
+    }
 }

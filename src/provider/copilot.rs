@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::field::{self, Decimal};
 use super::store::{Form, Place, Root, Store, Stored, StoredLogin, read_key, take_token, text};
 use super::{Endpoints, LogIn, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, distinct, fault};
-use crate::model::{Failure, ProviderId, UsageOutcome, Window, WindowStatus};
+use crate::model::{ProviderId, UsageOutcome, Window, WindowStatus};
 use crate::policy::time::Stamp;
 
 /// GitHub, as a [`Provider`].
@@ -74,7 +74,7 @@ impl Provider for Copilot {
         let body = field::json(&reply.body).filter(Value::is_object);
         match (reply.status, &body) {
             (200..=299, Some(body)) => quota(body),
-            (200..=299, None) => garbage("the answer is no JSON object"),
+            (200..=299, None) => fault::garbage("the answer is no JSON object"),
             // The limit of the whole API, which the user's own `gh` shares.
             (403, Some(body)) if is_rate_limit(reply, body) => {
                 fault::usage(&Reply { status: 429, ..reply.clone() }, received)
@@ -83,10 +83,6 @@ impl Provider for Copilot {
             _ => fault::usage(reply, received),
         }
     }
-}
-
-fn garbage(how: &'static str) -> UsageOutcome {
-    UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None }
 }
 
 fn is_rate_limit(reply: &Reply, body: &Value) -> bool {
@@ -111,11 +107,11 @@ fn quota(body: &Value) -> UsageOutcome {
     if snapshots.is_empty() && counts.is_empty() {
         let is_filled = |name| body.get(name).is_some_and(|map: &Value| !map.is_null() && *map != json!({}));
         return if is_filled("quota_snapshots") || is_filled("limited_user_quotas") {
-            garbage("the answer names quotas, but tells none of them")
+            fault::garbage("the answer names quotas, but tells none of them")
         } else if sku.or(plan).is_some() {
             UsageOutcome::NoPermission { said: "GitHub tells no quota for this seat" }
         } else {
-            garbage("the answer is JSON, but names no quota")
+            fault::garbage("the answer is JSON, but names no quota")
         };
     }
     let windows = distinct(counts.into_iter().chain(snapshots.into_iter().flat_map(|snapshot| snapshot.windows)));

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::field::{self, Decimal};
 use super::store::{Form, Place, Root, Store, Stored, StoredLogin, take_token, text};
 use super::{
-    Endpoints, LogIn, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, distinct, fault, jwt,
-    origin,
+    Endpoints, LogIn, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, answer, answered,
+    fault, jwt, origin,
 };
-use crate::model::{Failure, ProviderId, UsageOutcome, Window};
+use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
 /// Cursor, as a [`Provider`].
@@ -72,18 +72,12 @@ impl Provider for Cursor {
 
     /// Reads all three answers a poll may bring; each is known by its members.
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
-        if !(200..=299).contains(&reply.status) {
-            return fault::usage(reply, received);
-        }
-        let garbage = |how| UsageOutcome::Failed { failure: Failure::Garbage(how), demand: None };
-        let Some(body) = field::json(&reply.body) else { return garbage("the answer is not JSON") };
-        match of_period(&body).or_else(|| of_summary(&body)).or_else(|| of_requests(&body)) {
-            Some(windows) => UsageOutcome::Answered {
-                windows: distinct(windows.into_iter()),
-                plan: field::name(&body["membershipType"]),
-            },
-            None => garbage("the answer is JSON, but names no plan"),
-        }
+        answer(reply, received, |body| {
+            match of_period(&body).or_else(|| of_summary(&body)).or_else(|| of_requests(&body)) {
+                Some(windows) => answered(windows, field::name(&body["membershipType"])),
+                None => fault::garbage("the answer is JSON, but names no plan"),
+            }
+        })
     }
 
     /// The editor's call; where that names no individual plan the dashboard's summary; where that names no limit the
@@ -136,7 +130,7 @@ fn joined(summary: UsageOutcome, requests: UsageOutcome, resets_at: Option<Stamp
     match (summary, requests) {
         (UsageOutcome::Answered { windows: told, plan }, UsageOutcome::Answered { windows: counts, .. }) => {
             let counts = counts.into_iter().map(|window| Window { resets_at, ..window });
-            UsageOutcome::Answered { windows: distinct(counts.chain(told)), plan }
+            answered(counts.chain(told), plan)
         }
         // A server that asks for patience gets it.
         (_, limited @ UsageOutcome::Limited { .. }) => limited,
@@ -169,7 +163,7 @@ fn of_period(body: &Value) -> Option<Vec<Window>> {
     let month = Window { used_percent, ..own.window(MONTH, "monthly", resets_at) };
     let extra = |names, id, label| {
         let part = Part::read(&body["spendLimitUsage"], names).with_zero();
-        (part.limit.is_some() || part.used.is_some_and(is_some_money)).then(|| part.window(id, label, resets_at))
+        (part.limit.is_some() || part.used.is_some_and(Decimal::is_positive)).then(|| part.window(id, label, resets_at))
     };
     let own = extra(["individualUsed", "individualLimit", "individualRemaining"], "on_demand", "on demand");
     let team = extra(["pooledUsed", "pooledLimit", "pooledRemaining"], "on_demand:team", "on demand (team)");
@@ -250,7 +244,7 @@ impl Part {
     /// The members in cents.
     fn read(part: &Value, names: [&str; 3]) -> Self {
         let [used, limit, left] = names.map(|name| Decimal::from_minor(&part[name], &json!(2)));
-        let limit = limit.filter(|limit| is_some_money(*limit));
+        let limit = limit.filter(|limit| limit.is_positive());
         Self { used, limit, left: left.filter(|_| limit.is_some()) }
     }
 
@@ -280,10 +274,6 @@ impl Part {
             ..Window::named(id, label)
         }
     }
-}
-
-fn is_some_money(amount: Decimal) -> bool {
-    amount.checked_sub(amount).is_some_and(|nothing| amount.is_more_than(nothing))
 }
 
 const ACCESS: &str = "cursorAuth/accessToken";

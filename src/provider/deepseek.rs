@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Store, Stored};
-use super::{Endpoints, LogIn, Provider, Reply, answer, answered, fault};
+use super::{Endpoints, LogIn, Provider, Reply, answer, fault, listed};
 use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
@@ -37,7 +37,7 @@ impl Provider for DeepSeek {
 
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome {
         let told = |body: Value| match body["balance_infos"].as_array() {
-            Some(balances) => answered(balances.iter().filter_map(balance), None),
+            Some(balances) => listed(balances, balances.iter().filter_map(balance), None),
             None => fault::garbage("the answer names no balance"),
         };
         answer(reply, received, told)
@@ -73,6 +73,12 @@ mod tests {
         ),
         (sample!("deepseek", "empty"), &[]),
     ];
+
+    #[test]
+    fn a_list_of_which_nothing_can_be_read_is_no_answer() {
+        let body = r#"{"is_available": true, "balance_infos": [{"currency": "CNY", "total_balance": null}, 7]}"#;
+        assert!(told(&read(&reply(200, body)))[0].starts_with("failed: Garbage"));
+    }
 
     #[test]
     fn every_currency_has_a_balance_of_its_own() {

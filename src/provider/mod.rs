@@ -350,6 +350,17 @@ fn answer(reply: &Reply, received: Stamp, read: impl FnOnce(Value) -> UsageOutco
     }
 }
 
+/// An answer whose windows come of a list, each limit once: an empty list is one, a list of which nothing can be read
+/// is none.
+fn listed(list: &[Value], windows: impl IntoIterator<Item = Window>, plan: Option<String>) -> UsageOutcome {
+    match answered(windows, plan) {
+        UsageOutcome::Answered { windows, .. } if windows.is_empty() && !list.is_empty() => {
+            fault::garbage("the answer lists limits, but none that can be read")
+        }
+        outcome => outcome,
+    }
+}
+
 /// An answer with these windows, each limit once.
 fn answered(windows: impl IntoIterator<Item = Window>, plan: Option<String>) -> UsageOutcome {
     UsageOutcome::Answered { windows: distinct(windows.into_iter()), plan }

@@ -84,6 +84,9 @@ pub(super) fn damage_costs_one_entry_only(
         let UsageOutcome::Answered { windows: kept, .. } = read(&reply(200, without(&whole, entry).to_string())) else {
             continue;
         };
+        if kept.is_empty() {
+            continue;
+        }
         let UsageOutcome::Answered { windows, .. } = &outcome else { panic!("{name}{pointer} = {value}: {outcome:?}") };
         for window in kept {
             assert!(windows.contains(&window), "{name}{pointer} = {value} lost {window:?}");

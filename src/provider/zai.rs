@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::field::{self, Decimal};
 use super::store::{self, Place, Root, Store, Stored};
-use super::{Endpoints, LogIn, MOST_WINDOWS, Provider, Reply, Request, answer, answered, fault, period};
+use super::{Endpoints, LogIn, MOST_WINDOWS, Provider, Reply, Request, answer, fault, listed, period};
 use crate::model::{ProviderId, UsageOutcome, Whereabouts, Window, WindowStatus};
 use crate::policy::time::Stamp;
 
@@ -103,7 +103,7 @@ fn read(body: &Value) -> UsageOutcome {
         windows.push(window);
     }
     let names = ["level", "planName", "plan", "plan_type", "packageName"];
-    answered(windows, names.iter().find_map(|name| field::name(&data[*name])))
+    listed(limits, windows, names.iter().find_map(|name| field::name(&data[*name])))
 }
 
 /// The window of one limit, and the type of that limit.

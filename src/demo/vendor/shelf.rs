@@ -15,12 +15,12 @@ use serde_json::Value;
 use super::answer::error;
 use super::http::Request;
 use crate::policy::time::Stamp;
-use crate::provider::Reply;
+use crate::provider::{Reply, field};
 
 /// Everything on the shelf lies below this path.
 pub(super) const PLANS: &str = "/plans/";
 
-/// When the samples were true: 2026-09-14 12:00 UTC lies in most of their windows.
+/// When the samples were true: 2026-09-14 12:00 UTC lies in most of their windows; of others an hour before a reset.
 const TOLD_AT: i64 = 1_789_387_200;
 /// What is further from that is no time of a window.
 const YEAR: i64 = 366 * 24 * 3600;
@@ -95,7 +95,8 @@ fn status_of(sample: &str) -> u16 {
 fn reply(status: u16, body: &str, now: Stamp) -> Reply {
     let (kind, body) = match serde_json::from_str::<Value>(body) {
         Ok(mut json) => {
-            move_times(&mut json, now.as_second() - TOLD_AT);
+            let told_at = first_reset(&json).map_or(TOLD_AT, |reset| TOLD_AT.min(reset - 3600));
+            move_times(&mut json, now.as_second() - told_at);
             ("application/json", json.to_string())
         }
         Err(_) => ("text/html", body.to_owned()),
@@ -104,9 +105,28 @@ fn reply(status: u16, body: &str, now: Stamp) -> Reply {
     Reply { status, headers, body: body.into_bytes() }
 }
 
+fn is_time(second: i64) -> bool {
+    (TOLD_AT - YEAR..TOLD_AT + YEAR).contains(&second)
+}
+
+/// The first moment at which a window of this sample starts over.
+fn first_reset(value: &Value) -> Option<i64> {
+    let is_reset = |name: &str| name.to_lowercase().contains("reset") || name.ends_with("end");
+    let reset = |value: &Value| field::timestamp(value).map(Timestamp::as_second).filter(|second| is_time(*second));
+    match value {
+        Value::Array(items) => items.iter().filter_map(first_reset).min(),
+        Value::Object(members) => {
+            let of = |(name, member): (&String, &Value)| {
+                if is_reset(name) { reset(member) } else { None }.or_else(|| first_reset(member))
+            };
+            members.iter().filter_map(of).min()
+        }
+        _ => None,
+    }
+}
+
 /// Moves every time near [`TOLD_AT`] by this many seconds, in the form it has.
 fn move_times(value: &mut Value, by: i64) {
-    let is_time = |second: i64| (TOLD_AT - YEAR..TOLD_AT + YEAR).contains(&second);
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| move_times(item, by)),
         Value::Object(members) => members.values_mut().for_each(|member| move_times(member, by)),
@@ -166,6 +186,20 @@ mod tests {
         }
         for (name, status) in [("200_code_401", 200), ("html_503", 503), ("over_100", 200), ("429", 429)] {
             assert_eq!(status_of(name), status, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_reset_of_a_sample_lies_an_hour_ahead_at_least() {
+        let now = TOLD_AT + 86_400;
+        for (body, ahead) in [
+            (json!({"resets_at": "2026-09-14T15:00:00Z", "quota": [{"resetTime": TOLD_AT - 60}]}), 3600),
+            (json!({"period": {"start": TOLD_AT - 9, "end": TOLD_AT + 60}}), 3600),
+            (json!({"period": {"start": TOLD_AT - 9, "end": TOLD_AT + 7200}}), 7200),
+        ] {
+            let answer = reply(200, &body.to_string(), Stamp::from_second(now).unwrap());
+            let body: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(first_reset(&body), Some(now + ahead), "{body}");
         }
     }
 

@@ -162,7 +162,7 @@ const MUTANTS: &[Mutant] = &[
         file: "policy/account/command.rs",
         rule: "self.auth.lift();",
         fault: "self.auth.lift(); self.usage = Default::default(); self.token = Default::default();",
-        breaks: Some(Promise::OnlyAnswersMoveALadder),
+        breaks: Some(Promise::WaitsAreServed),
     },
     Mutant {
         name: "each-new-token-earns-an-early-probe",

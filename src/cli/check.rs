@@ -20,6 +20,7 @@ impl Check {
         let loaded = super::run::load(config, &paths)?;
         let accounts = match &loaded.config.accounts {
             Accounts::Discovered => "accounts are discovered".to_owned(),
+            Accounts::Listed(accounts) if accounts.len() == 1 => "1 account".to_owned(),
             Accounts::Listed(accounts) => format!("{} accounts", accounts.len()),
         };
         let what = match &loaded.file {

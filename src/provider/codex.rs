@@ -122,8 +122,8 @@ fn windows(body: &Value, received: Stamp) -> Option<Vec<Window>> {
         let model = field::name(&entry["limit_name"]).or_else(|| field::name(&entry["metered_feature"]));
         model.map_or_else(Vec::new, |model| slots(&entry["rate_limit"], Share::Model(&model), received))
     });
-    let money = [credits_left(&body["credits"]), spend_limit(body, received)];
-    let windows = distinct(own.into_iter().chain(review).chain(models).chain(money.into_iter().flatten()));
+    let rest = [credits_left(&body["credits"]), spend_limit(body, received), blocked(body, &own)];
+    let windows = distinct(own.into_iter().chain(review).chain(models).chain(rest.into_iter().flatten()));
     (!windows.is_empty() || is_empty_answer(body)).then_some(windows)
 }
 
@@ -198,6 +198,21 @@ fn resets_at(part: &Value, received: Stamp) -> Option<Stamp> {
     let dated = field::timestamp(&part["reset_at"]).or_else(|| field::timestamp(&part["resets_at"]));
     let left = || ["reset_after_seconds", "resets_in_seconds"].iter().find_map(|name| field::seconds(&part[name]));
     dated.or_else(|| received.checked_add(left()?).ok())
+}
+
+/// What no percentage shows: a workspace that lets its member no further.
+fn blocked(body: &Value, own: &[Window]) -> Option<Window> {
+    let is_full = own.iter().any(|window| window.used_percent.is_some_and(|used| used >= 100.0));
+    if body["rate_limit"]["allowed"] != false || is_full {
+        return None;
+    }
+    let reached = &body["rate_limit_reached_type"];
+    let label = match reached["type"].as_str().or(reached.as_str()) {
+        Some(kind) if kind.ends_with("credits_depleted") => "blocked (the workspace has no credits left)",
+        Some(kind) if kind.ends_with("usage_limit_reached") => "blocked (a limit of the workspace)",
+        _ => "blocked",
+    };
+    Some(Window::named("blocked", label))
 }
 
 /// Credits bought besides the plan; a plan that has none says 0 as well, which would read as "all spent".
@@ -446,6 +461,7 @@ mod tests {
                 "plan: business",
                 "5-hour [five_hour] resets 2026-09-14T15:43:20Z",
                 "weekly [seven_day] 40%, resets 2026-09-19T07:15:17Z",
+                "blocked (a limit of the workspace) [blocked]",
             ],
         ),
         (
@@ -486,6 +502,24 @@ mod tests {
         let (mut swapped, usual) = (read(sample!("slots_swapped.json")), read(sample!("p1_plus.json")));
         swapped.reverse();
         assert_eq!(swapped[..2], usual[1..3]);
+    }
+
+    #[test]
+    fn a_workspace_that_lets_nothing_through_is_shown_as_blocked_unless_a_full_window_says_why() {
+        let blocked = |used: u32, allowed: bool, reached: &str| {
+            let slot = format!(r#"{{"used_percent": {used}, "limit_window_seconds": 18000}}"#);
+            let limit = format!(r#"{{"allowed": {allowed}, "primary_window": {slot}}}"#);
+            let body = format!(r#"{{"rate_limit": {limit}, "rate_limit_reached_type": {reached}}}"#);
+            lines(&answer(body.as_bytes())).into_iter().find(|line| line.contains("blocked"))
+        };
+        let credits = r#"{"type": "workspace_member_credits_depleted"}"#;
+        let no_credits = "blocked (the workspace has no credits left) [blocked]";
+        assert_eq!(blocked(40, false, credits).as_deref().map(str::trim), Some(no_credits));
+        let limit = r#""workspace_owner_usage_limit_reached""#;
+        assert!(blocked(40, false, limit).unwrap().starts_with("blocked (a limit of the workspace)"));
+        assert!(blocked(40, false, "null").unwrap().starts_with("blocked [blocked]"));
+        assert_eq!(blocked(100, false, credits), None);
+        assert_eq!(blocked(40, true, "null"), None);
     }
 
     #[test]

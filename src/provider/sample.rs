@@ -86,7 +86,7 @@ pub(super) fn no_value_confuses(name: &str, body: &str, read: impl Fn(&[u8]) -> 
 }
 
 /// Puts a wrong byte in the place of every byte of a sample: nothing panics, and every number that is told stands in
-/// the body, or is what is left of 100 or of a limit.
+/// the body, or is what is left of 100 or of a limit; money may stand there in minor units.
 pub(super) fn no_byte_makes_a_number(name: &str, body: &str, read: impl Fn(&[u8]) -> UsageOutcome) {
     for (at, old) in body.bytes().enumerate() {
         let byte = if old.is_ascii_digit() { b'7' } else { b"e,\""[at % 3] };
@@ -102,9 +102,10 @@ pub(super) fn no_byte_makes_a_number(name: &str, body: &str, read: impl Fn(&[u8]
             assert!(window.used_percent.is_none_or(|p| stands(p) || of_left(p)), "{}: {window:?}", what());
             let [used, limit, left] = [&window.used, &window.limit, &window.remaining]
                 .map(|amount| amount.as_ref().map(|amount| amount.amount.parse().expect("an amount is a number")));
-            assert!(used.into_iter().chain(limit).all(stands), "{}: {window:?}", what());
+            let is_amount = |amount: f64| (0..=9).any(|exponent| stands(amount * 10_f64.powi(exponent)));
+            assert!(used.into_iter().chain(limit).all(is_amount), "{}: {window:?}", what());
             let is_rest = |left| limit.zip(used).is_some_and(|(limit, used): (f64, f64)| is_close(left, limit - used));
-            assert!(left.is_none_or(|left| stands(left) || is_rest(left)), "{}: {window:?}", what());
+            assert!(left.is_none_or(|left| is_amount(left) || is_rest(left)), "{}: {window:?}", what());
         }
     }
 }

@@ -174,6 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::provider::sample::no_byte_makes_a_number;
 
     macro_rules! sample {
         ($name:literal) => {
@@ -416,6 +417,13 @@ mod tests {
                 let outcome = answer(&body.as_bytes()[..end]);
                 assert!(matches!(outcome, UsageOutcome::Failed { .. }), "{name} cut at {end}");
             }
+        }
+    }
+
+    #[test]
+    fn no_byte_damaged_anywhere_makes_a_number_that_nobody_sent() {
+        for ((name, body), _) in SAMPLES {
+            no_byte_makes_a_number(name, body, |body: &[u8]| answer(body));
         }
     }
 

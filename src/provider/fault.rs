@@ -241,7 +241,11 @@ mod tests {
 
     /// The outcome in short: class, then what tells it apart.
     fn asked(status: u16, body: &str) -> &'static str {
-        match usage(&reply(status, &[], body), Stamp::UNIX_EPOCH) {
+        short(status, &usage(&reply(status, &[], body), Stamp::UNIX_EPOCH))
+    }
+
+    fn short(status: u16, outcome: &UsageOutcome) -> &'static str {
+        match outcome {
             UsageOutcome::Answered { .. } => "answered",
             UsageOutcome::Limited { .. } => "limited",
             UsageOutcome::Rejected { permanent: false, .. } => "rejected",
@@ -251,12 +255,28 @@ mod tests {
             UsageOutcome::NoPermission { .. } => "no permission",
             UsageOutcome::Failed { failure, .. } => match failure {
                 Failure::Overloaded => "overloaded",
-                Failure::Server(code) if code == status => "server",
+                Failure::Server(code) if *code == status => "server",
                 Failure::Challenge => "challenge",
-                Failure::Gone(code) if code == status => "gone",
-                Failure::Refused(code) if code == status => "refused",
+                Failure::Gone(code) if *code == status => "gone",
+                Failure::Refused(code) if *code == status => "refused",
                 _ => "another failure",
             },
+        }
+    }
+
+    #[test]
+    fn bare_words_are_a_verdict_under_401_and_403_and_a_body_of_json_speaks_for_itself() {
+        for (status, body, expected) in [
+            (401, "no such key", "rejected"),
+            (403, "no", "no permission"),
+            (401, REVOKED, "rejected"),
+            (403, REVOKED, "revoked"),
+            (403, SCOPE, "scope"),
+            (401, PAGE, "challenge"),
+            (403, MOMENT, "challenge"),
+            (500, "no", "server"),
+        ] {
+            assert_eq!(short(status, &bare(&reply(status, &[], body), Stamp::UNIX_EPOCH)), expected, "{status} {body}");
         }
     }
 

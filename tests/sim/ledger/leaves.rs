@@ -95,7 +95,8 @@ impl Ledger {
         let login_last = self.login(n).live.last;
         let books = &mut self.books[n];
         // A new token may have come right at the end of a poll, and begun the next.
-        if books.earned && books.retry_until.is_some() {
+        let may_go_on = books.earned && books.retry_until.is_some();
+        if may_go_on {
             books.tries_before = books.tries + 1;
         }
         let has_tries_left = books.tries < books.tries_before + rules.retries;
@@ -109,7 +110,9 @@ impl Ledger {
         if books.retry_until.is_some() && !has_tries_left {
             books.poll.live.set_back(Kind::Transient);
         }
-        (books.tries, books.tries_before) = (0, 0);
+        // A poll that a logout cut short may go on with the next login, and its waits are as long as its tries say.
+        let begun = if may_go_on { books.tries_before } else { 0 };
+        (books.tries, books.tries_before) = (begun, begun);
         if books.earned || early {
             return;
         }

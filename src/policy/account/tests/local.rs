@@ -192,7 +192,7 @@ fn a_reading_of_another_account_of_before_the_switch_or_of_the_future_is_not_bel
     let mut world = world(Sources::LocalFirst);
     let login = named(world.login(1, 8 * HOUR), "u1");
     world.write(login);
-    world.run(30 * MIN);
+    world.run(29 * MIN);
     let of = |world: &World, uuid: Option<&str>, ago| LocalReading {
         identity: uuid.map(str::to_owned),
         ..said(world, Source::Cache, 30.0, ago)
@@ -289,4 +289,75 @@ fn while_files_are_read_a_verdict_under_way_is_not_foretold() {
     }
     assert!(seen.iter().all(|(settled, consulting)| settled == consulting), "{seen:?}");
     assert_eq!(seen.last().unwrap().0, AccountState::Dead);
+}
+
+#[test]
+fn files_are_read_a_moment_after_they_were_written_to_and_only_where_they_are_a_source() {
+    for (sources, looks) in [(Sources::Api, [0, 0]), (Sources::LocalFirst, [0, 1])] {
+        let mut world = world(sources);
+        world.run(MIN);
+        let before = world.looks.len();
+        world.feed(Input::Heard);
+        let looked = [200, 100].map(|ms| {
+            world.run(ms);
+            world.looks.len() - before
+        });
+        assert_eq!(looked, looks, "{sources:?}");
+    }
+}
+
+#[test]
+fn files_are_read_once_an_interval_unless_a_request_is_within_half_of_one() {
+    let mut world = world(Sources::LocalFirst);
+    world.run(MIN);
+    let tick = world.account.tick;
+    for (minutes, reads) in [(None, true), (Some(0), false), (Some(4), false), (Some(5), false), (Some(6), true)] {
+        let poll = minutes.map(|minutes| tick + ms(minutes * MIN));
+        assert_eq!(world.account.consult_at(poll), reads.then_some(tick), "a request {minutes:?} minutes later");
+    }
+    world.account.rules.sources = Sources::Api;
+    assert_eq!(world.account.consult_at(None), None);
+}
+
+#[test]
+fn a_file_is_believed_whatever_it_says_if_it_was_written_later_and_a_session_only_if_its_windows_moved_on() {
+    for (source, used, later, expected) in [
+        (Source::Sessions, 22.0, 1, 22.0),
+        (Source::Sessions, 22.0, 0, 30.0),
+        (Source::Sessions, 31.0, -1, 30.0),
+        (Source::Statusline, 31.0, 1, 31.0),
+        (Source::Statusline, 31.0, 0, 30.0),
+        (Source::Statusline, 31.0, -1, 30.0),
+        (Source::Statusline, 22.0, 1, 30.0),
+    ] {
+        let mut world = world(Sources::LocalFirst);
+        world.usage = Box::new(|_| UsageOutcome::Answered { windows: Vec::new(), plan: None });
+        world.run(5 * MIN);
+        let known = said(&world, Source::Sessions, 30.0, 1);
+        let mut next = said(&world, source, used, 1);
+        next.reading.read_at += jiff::SignedDuration::from_secs(later);
+        // The vendor's clock is not always read at the same moment.
+        next.reading.windows[0].resets_at = known.reading.windows[0].resets_at.map(|at| at + ms(20 * S));
+        world.feed(Input::HandedOver(known));
+        world.feed(Input::HandedOver(next));
+        let shown = world.view().reading.unwrap().windows[0].used_percent;
+        assert_eq!(shown, Some(expected), "{source:?} {used} {later}");
+    }
+}
+
+#[test]
+fn a_session_that_has_heard_of_one_window_only_is_news_unless_another_is_clearly_behind() {
+    for (weekly, is_news) in [(60.0, true), (59.4, true), (59.0, true), (58.9, false), (50.0, false), (61.0, true)] {
+        let mut world = world(Sources::LocalFirst);
+        world.usage = Box::new(|_| UsageOutcome::Answered { windows: Vec::new(), plan: None });
+        world.run(5 * MIN);
+        for (used, weekly) in [(30.0, 60.0), (31.0, weekly)] {
+            world.run(S);
+            let mut said = said(&world, Source::Statusline, used, 0);
+            said.reading.windows.push(window(&world, "seven_day", weekly, 9000));
+            world.feed(Input::HandedOver(said));
+        }
+        let shown = world.view().reading.unwrap().windows[0].used_percent;
+        assert_eq!(shown, Some(if is_news { 31.0 } else { 30.0 }), "the other window at {weekly}");
+    }
 }

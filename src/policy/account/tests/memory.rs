@@ -255,6 +255,7 @@ fn what_could_not_be_stored_waits_as_the_newest_of_its_thing_until_that_is_store
         backlog.keep(&record);
     }
     backlog.supersede(&login("b"));
+    assert!(!backlog.is_empty());
     assert_eq!(backlog.take(), [mark(2), login("a")]);
     assert!(backlog.is_empty());
 }

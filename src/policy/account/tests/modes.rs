@@ -108,12 +108,15 @@ fn the_command_is_run_once_the_token_has_expired_and_its_success_is_told_by_the_
 
 #[test]
 fn an_early_probe_that_a_new_token_earned_does_not_pass_on_to_the_token_it_is_exchanged_for() {
-    let mut world = World::new(shared(RefreshMode::WhenIdle)).with_usage(|_| limited(Some(20 * HOUR)));
-    world.run(MIN);
-    let expired = Login { expires_at: Some(world.now().stamp), ..world.login(2, 0) };
-    world.write(expired);
-    world.run(5 * HOUR);
-    assert_eq!((world.asks.len(), world.posted_at().len()), (1, 1), "it is exchanged, and waits");
+    // A CLI's own file is exchanged once it has lain idle, a grant of quotad's own in the same breath.
+    for rules in [shared(RefreshMode::WhenIdle), own_grant()] {
+        let mut world = World::new(rules).with_usage(|_| limited(Some(20 * HOUR)));
+        world.run(MIN);
+        let expired = Login { expires_at: Some(world.now().stamp), ..world.login(2, 0) };
+        world.write(expired);
+        world.run(5 * HOUR);
+        assert_eq!((world.asks.len(), world.posted_at().len()), (1, 1), "it is exchanged, and waits");
+    }
 }
 
 #[test]

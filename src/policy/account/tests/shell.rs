@@ -423,3 +423,24 @@ fn a_post_that_another_account_has_under_way_is_no_reason_to_post_the_same_token
         assert!(!begun || world.account.next_wake(world.now()) == Some(again), "an interval later");
     }
 }
+
+#[test]
+fn only_a_new_fence_of_its_own_token_holds_an_account_back() {
+    let now = World::new(own_grant()).now().stamp;
+    let fence = |at| Mark { fence: at, posts: 1, ..Mark::default() };
+    for (token, known, told, held_back) in [
+        (1, None, Some(now), true),
+        (1, Some(now), Some(now + ms(MIN)), true),
+        (1, Some(now), Some(now), false),
+        (1, Some(now), None, false),
+        (2, None, Some(now), false),
+    ] {
+        let mut world = World::new(own_grant());
+        world.run(MIN);
+        let teller = World::new(own_grant()).account;
+        world.account.marks.set(refresh(token), fence(known));
+        world.account.heed(&Record::Mark(refresh(token), fence(told)), &teller, world.now());
+        assert_eq!(world.account.refresh_not_before.is_some(), held_back, "token {token}: {known:?}, then {told:?}");
+        assert_eq!(world.account.marks.of(refresh(token)).fence, told, "but every account knows of it");
+    }
+}

@@ -361,3 +361,18 @@ fn a_session_that_has_heard_of_one_window_only_is_news_unless_another_is_clearly
         assert_eq!(shown, Some(if is_news { 31.0 } else { 30.0 }), "the other window at {weekly}");
     }
 }
+
+#[test]
+fn while_a_request_is_under_way_what_was_settled_before_is_shown_and_reading_files_is_no_request() {
+    let mut world = world(Sources::LocalFirst);
+    world.run(MIN);
+    world.account.settled.reason = "what was settled before".to_owned();
+    for (activity, before) in
+        [(Activity::Idle, false), (Activity::Consulting, false), (Activity::Asking(access(1)), true)]
+    {
+        let mut account = world.account.clone();
+        account.activity = activity.clone();
+        let shown = account.view(world.now()).reason;
+        assert_eq!(shown == "what was settled before", before, "{activity:?}: {shown}");
+    }
+}

@@ -119,6 +119,15 @@ fn a_token_whose_successor_is_on_disk_is_spent_and_its_refresh_counted_wherever_
 }
 
 #[test]
+fn a_successor_that_only_its_place_would_take_ends_the_fence_as_well() {
+    let mut world = World::new(own_grant()).with_life(0);
+    world.broken.insert(Step::StoreSuccessor, Came::Failed("the disk is full".to_owned()));
+    world.run(MIN);
+    let mark = world.account.marks.of(refresh(1));
+    assert!(mark.spent && mark.fence.is_none(), "{mark:?}");
+}
+
+#[test]
 fn a_token_that_the_server_did_not_rotate_is_neither_spent_nor_fenced() {
     let mut world = World::new(own_grant()).with_life(0).with_token(|_| Token::SameRefresh(HOUR));
     world.run(MIN);

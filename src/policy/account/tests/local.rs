@@ -366,13 +366,14 @@ fn a_session_that_has_heard_of_one_window_only_is_news_unless_another_is_clearly
 fn while_a_request_is_under_way_what_was_settled_before_is_shown_and_reading_files_is_no_request() {
     let mut world = world(Sources::LocalFirst);
     world.run(MIN);
-    world.account.settled.reason = "what was settled before".to_owned();
-    for (activity, before) in
-        [(Activity::Idle, false), (Activity::Consulting, false), (Activity::Asking(access(1)), true)]
-    {
+    world.account.settled.state = AccountState::Offline;
+    for (activity, state) in [
+        (Activity::Idle, AccountState::Ok),
+        (Activity::Consulting, AccountState::Ok),
+        (Activity::Asking(access(1)), AccountState::Offline),
+    ] {
         let mut account = world.account.clone();
         account.activity = activity.clone();
-        let shown = account.view(world.now()).reason;
-        assert_eq!(shown == "what was settled before", before, "{activity:?}: {shown}");
+        assert_eq!(account.view(world.now()).state, state, "{activity:?}");
     }
 }

@@ -93,8 +93,8 @@ codex, failing: 403_cloudflare_challenge html_503
 codex, ok with 0: p5_null_rate_limit
 codex, ok with 1: p2_free_weekly_primary p4_top_level_individual_limit
 codex, ok with 2: balance_number p3_team_exhausted p4_enterprise_caps p6_balance_exp plan_unknown \
-    reached_type_null_type reached_type_string reset_credit_claimed_midwindow slots_swapped
-codex, ok with 3: bad_entries used_percent_float
+    reached_type_null_type reset_credit_claimed_midwindow slots_swapped
+codex, ok with 3: bad_entries reached_type_string used_percent_float
 codex, ok with 5: p1_plus
 copilot, auth-paused: 401
 copilot, no-permission: 403_pat 404 c8_enterprise_minimal

@@ -174,13 +174,10 @@ impl Fault {
         if self.says("scope requirement") {
             return UsageOutcome::NoPermission { said: "the token lacks the scope for usage (user:profile)" };
         }
-        match status {
-            401 => UsageOutcome::Rejected { permanent: false, said: "the token was refused" },
-            _ if self.first_of(&NAMES_THE_TOKEN).is_some() => {
-                UsageOutcome::Rejected { permanent: false, said: "the token was refused" }
-            }
-            _ => UsageOutcome::NoPermission { said: "the account may not read its usage" },
+        if status == 401 || self.first_of(&NAMES_THE_TOKEN).is_some() {
+            return UsageOutcome::Rejected { permanent: false, said: "the token was refused" };
         }
+        UsageOutcome::NoPermission { said: "the account may not read its usage" }
     }
 
     /// Codes that say revoked, deactivated or unknown account.

@@ -204,8 +204,7 @@ impl Supervisor {
             Ok(()) => {}
             Err(error) => {
                 self.backlog.keep(record);
-                let again = self.clock.now().moment + STORE_AGAIN;
-                self.schedule.set(&Wake::Storage, Some(again), Duration::ZERO);
+                self.store_again();
                 let said = error.to_string();
                 if self.notice.as_ref() != Some(&said) {
                     tracing::warn!(event = "state-not-stored", account = %name, "{said}");
@@ -229,13 +228,17 @@ impl Supervisor {
             }
         }
         if !self.backlog.is_empty() {
-            let again = self.clock.now().moment + STORE_AGAIN;
-            return self.schedule.set(&Wake::Storage, Some(again), Duration::ZERO);
+            return self.store_again();
         }
         if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
             self.notice = None;
             tracing::info!(event = "state-stored", "the state can be stored again");
         }
+    }
+
+    fn store_again(&mut self) {
+        let again = self.clock.now().moment + STORE_AGAIN;
+        self.schedule.set(&Wake::Storage, Some(again), Duration::ZERO);
     }
 
     /// Once every account has its precautions stored, the loss of `state.db` is over.

@@ -191,6 +191,8 @@ pub enum Source {
     Statusline,
     /// The vendor CLI's session files.
     Sessions,
+    /// The headers of a client's own traffic, as it reported them.
+    Client,
     /// The vendor's API.
     Api,
 }
@@ -202,6 +204,7 @@ impl Source {
             Self::Cache => "cache",
             Self::Statusline => "statusline",
             Self::Sessions => "sessions",
+            Self::Client => "client",
             Self::Api => "api",
         }
     }
@@ -358,6 +361,68 @@ pub struct Login {
     pub modified_at: Option<Timestamp>,
     /// Why a refresh of this file by quotad would not be safe; a sentence, `None` when it would be.
     pub unsafe_because: Option<String>,
+}
+
+/// What a client reports became of a request of its own, under an account that the pool gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// It was answered.
+    Ok,
+    /// The vendor asked this account to wait.
+    RateLimited,
+    /// The vendor is overloaded: no account of it fares better, another model may.
+    Overloaded,
+    /// The login was refused, perhaps not for good.
+    Auth,
+    /// The login was refused for good: revoked, deactivated, spent, unknown.
+    AuthPermanent,
+    /// No answer in time, or the server failed.
+    Timeout,
+    /// The account has to be paid for first.
+    Billing,
+    /// The caller gave up: says nothing about the account.
+    Aborted,
+    /// The request itself was refused: says nothing about the account.
+    Refused,
+}
+
+impl Outcome {
+    /// Every outcome, those of the contract first.
+    pub const ALL: [Self; 9] = [
+        Self::Ok,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::Auth,
+        Self::AuthPermanent,
+        Self::Timeout,
+        Self::Billing,
+        Self::Aborted,
+        Self::Refused,
+    ];
+
+    /// The word used on the command line, in JSON and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::RateLimited => "rate-limited",
+            Self::Overloaded => "overloaded",
+            Self::Auth => "auth",
+            Self::AuthPermanent => "auth-permanent",
+            Self::Timeout => "timeout",
+            Self::Billing => "billing",
+            Self::Aborted => "aborted",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl std::str::FromStr for Outcome {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let all = || Self::ALL.map(Self::as_str).join(", ");
+        Self::ALL.into_iter().find(|known| known.as_str() == word).ok_or_else(|| format!("must be one of {}", all()))
+    }
 }
 
 /// Wire facts of one exchange that `explain` shows: never a token, never a body.

@@ -1,4 +1,5 @@
-//! What is known without a request: the vendor client's own files, and what its statusline hands over.
+//! What is known without a request: the vendor client's own files, what its statusline hands over, and what clients
+//! report of their own traffic.
 //!
 //! Owns which of these readings are believed, when the files are read, and how long a fresh one puts the next request
 //! off. Such a reading is shown, nothing more: it brings no request forward, opens and closes no gate, ends no
@@ -21,6 +22,8 @@ const FLOOR_LASTS: u32 = 2;
 const BUSY: Duration = Duration::from_secs(15);
 /// One reset time differs by so much from report to report (providers.md A.1), and a clock from another.
 const TOLERANCE: Duration = Duration::from_mins(1);
+/// The same numbers again are news after this: they are confirmed with every request of a busy client.
+const CONFIRMED: Duration = Duration::from_mins(1);
 /// Percentage points by which one figure may differ from another that is rounded.
 const ROUNDING: f64 = 1.0;
 
@@ -96,7 +99,7 @@ impl Account {
         let lasts = match reading.source {
             Source::Api => return None,
             Source::Cache => FLOOR_LASTS,
-            Source::Statusline | Source::Sessions => EXACT_LASTS,
+            Source::Statusline | Source::Sessions | Source::Client => EXACT_LASTS,
         };
         let asked = self.asked.map(|asked| asked.at - asked.length)?;
         let interval = self.interval();
@@ -108,14 +111,19 @@ impl Account {
 /// Whether a reading says something newer than what is known.
 ///
 /// Time alone does not tell of a statusline: each of several sessions repeats what it heard last, be it hours ago. There
-/// the windows must have moved on.
+/// the windows must have moved on. Nor does it of a client's traffic, whose reports overtake each other; but its numbers
+/// are of this moment, so the same again are known anew.
 fn is_news(said: &Reading, known: &Reading) -> bool {
-    if said.source != Source::Statusline || said.read_at <= known.read_at {
+    let by_time_alone = !matches!(said.source, Source::Statusline | Source::Client);
+    if by_time_alone || said.read_at <= known.read_at {
         return said.read_at > known.read_at;
     }
+    let age = Duration::try_from(said.read_at.duration_since(known.read_at)).unwrap_or_default();
+    let is_confirmed = said.source == Source::Client && age >= CONFIRMED;
     let of = |window: &Window| known.every_window().map(|(_, known)| known).find(|known| known.id == window.id);
     let moved = |window: &Window| of(window).map_or(Ordering::Greater, |known| moved_on(window, known));
-    said.windows.iter().all(|window| moved(window).is_ge()) && said.windows.iter().any(|window| moved(window).is_gt())
+    said.windows.iter().all(|window| moved(window).is_ge())
+        && (is_confirmed || said.windows.iter().any(|window| moved(window).is_gt()))
 }
 
 /// Which of two reports of a window is the later: the one of the later period, and within one period the one with more

@@ -329,6 +329,10 @@ fn a_file_is_believed_whatever_it_says_if_it_was_written_later_and_a_session_onl
         (Source::Statusline, 31.0, 0, 30.0),
         (Source::Statusline, 31.0, -1, 30.0),
         (Source::Statusline, 22.0, 1, 30.0),
+        (Source::Client, 31.0, 1, 31.0),
+        (Source::Client, 31.0, -1, 30.0),
+        (Source::Client, 22.0, 1, 30.0),
+        (Source::Client, 22.0, 90, 30.0),
     ] {
         let mut world = world(Sources::LocalFirst);
         world.usage = Box::new(|_| UsageOutcome::Answered { windows: Vec::new(), plan: None });
@@ -342,6 +346,23 @@ fn a_file_is_believed_whatever_it_says_if_it_was_written_later_and_a_session_onl
         world.feed(Input::HandedOver(next));
         let shown = world.view().reading.unwrap().windows[0].used_percent;
         assert_eq!(shown, Some(expected), "{source:?} {used} {later}");
+    }
+}
+
+#[test]
+fn numbers_that_a_client_repeats_are_known_anew_once_a_minute() {
+    for (later, is_news) in [(1, false), (59, false), (60, true), (3600, true)] {
+        let mut world = world(Sources::LocalFirst);
+        world.usage = Box::new(|_| UsageOutcome::Answered { windows: Vec::new(), plan: None });
+        world.run(5 * MIN);
+        let known = said(&world, Source::Client, 30.0, 60);
+        let mut again = known.clone();
+        again.reading.read_at += jiff::SignedDuration::from_secs(later);
+        let expected = if is_news { again.reading.read_at } else { known.reading.read_at };
+        world.feed(Input::HandedOver(known));
+        world.run(3600 * S);
+        world.feed(Input::HandedOver(again));
+        assert_eq!(world.view().reading.unwrap().read_at, expected, "{later} s later");
     }
 }
 

@@ -16,3 +16,4 @@ pub mod refresh;
 pub mod rotation;
 pub mod account;
 pub mod schedule;
+pub mod pool;

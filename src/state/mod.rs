@@ -1,8 +1,10 @@
-//! The only owner of `state.db`: gates, fences, marks, readings.
+//! The only owner of `state.db`: gates, fences, marks, readings; and, in [`mod@pool`], what clients reported.
 //!
 //! SQLite in WAL mode. What a wait or a fence rests on is written with `synchronous=FULL` before it takes effect;
 //! readings with NORMAL. Never holds a token, in any form but its keyed hash. A file that cannot be understood is
 //! set aside, never deleted, and the daemon starts in the cautious state; a file of a newer quotad is refused.
+
+mod pool;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -19,21 +21,26 @@ use serde::de::DeserializeOwned;
 use crate::disk::{self, DiskError, Lock, LockError};
 use crate::model::{Fingerprint, Reading};
 use crate::policy::account::{FileRecord, LoginRecord, Record};
+use crate::policy::pool::StandingRecord;
 use crate::policy::refresh::{Mark, Marks};
 
 /// The version of the tables. A higher one in the file means a newer quotad wrote it.
-const VERSION: i64 = 1;
+const VERSION: i64 = TABLES.len() as i64;
 
 /// `quot` in ASCII: tells our file from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7175_6f74;
 
-const SCHEMA: &str = "
-    CREATE TABLE meta    (name        TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE login   (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE file    (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE mark    (fingerprint TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE reading (login       TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-";
+/// What each version added to the one before it, from nothing.
+const TABLES: [&str; 2] = [
+    "
+        CREATE TABLE meta    (name        TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+        CREATE TABLE login   (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE file    (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE mark    (fingerprint TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+        CREATE TABLE reading (login       TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+    ",
+    pool::TABLES,
+];
 
 /// Why the state could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +112,7 @@ impl State {
             // An earlier start may have come no further than setting the old one aside.
             Ok(None) => create(&path, disk::last_set_aside(&path).as_deref())?,
             Err(Unreadable::Newer(found)) => return Err(OpenError::Newer { path, found }),
+            Err(Unreadable::Outdated(cause)) => return Err(OpenError::Database { path, cause }),
             Err(Unreadable::Damaged) => {
                 let set_aside = disk::set_aside(&path)?;
                 for suffix in ["-wal", "-shm"] {
@@ -284,7 +292,7 @@ pub fn examine(dir: &Path) -> Result<Examined, DiskError> {
             Ok(Some(_)) => Examined::Sound,
             Ok(None) => Examined::Absent,
             Err(Unreadable::Newer(version)) => Examined::Newer(version),
-            Err(Unreadable::Damaged) => Examined::Damaged,
+            Err(Unreadable::Outdated(_) | Unreadable::Damaged) => Examined::Damaged,
         };
         if examined != Examined::Damaged {
             break;
@@ -295,6 +303,8 @@ pub fn examine(dir: &Path) -> Result<Examined, DiskError> {
 
 enum Unreadable {
     Newer(i64),
+    /// It is sound, and of an older quotad; what is new could not be added to it.
+    Outdated(rusqlite::Error),
     Damaged,
 }
 
@@ -334,11 +344,26 @@ fn open_existing(path: &Path) -> Result<Option<Connection>, Unreadable> {
     if verdict != "ok" || version < 1 {
         return Err(Unreadable::Damaged);
     }
+    extend(&db, version).map_err(Unreadable::Outdated)?;
     all_parse::<LoginRecord>(&db, "SELECT record FROM login")?;
     all_parse::<FileRecord>(&db, "SELECT record FROM file")?;
     all_parse::<Mark>(&db, "SELECT record FROM mark")?;
     all_parse::<Reading>(&db, "SELECT record FROM reading")?;
+    all_parse::<StandingRecord>(&db, "SELECT record FROM standing")?;
     Ok(Some(db))
+}
+
+/// Adds what a file of this version lacks, all of it or nothing.
+fn extend(db: &Connection, version: i64) -> rusqlite::Result<()> {
+    let missing: String = TABLES.iter().skip(usize::try_from(version).unwrap_or(0)).copied().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let done = db.execute_batch(&format!("BEGIN; {missing} PRAGMA user_version = {VERSION}; COMMIT;"));
+    if done.is_err() {
+        let _ = db.execute_batch("ROLLBACK");
+    }
+    done
 }
 
 fn all_parse<T: DeserializeOwned>(db: &Connection, sql: &str) -> Result<(), Unreadable> {
@@ -365,7 +390,7 @@ fn create(path: &Path, set_aside: Option<&Path>) -> Result<Connection, OpenError
         let db = Connection::open(path)?;
         db.pragma_update(None, "page_size", 1024)?;
         configure(&db)?;
-        db.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"))?;
+        db.execute_batch(&format!("BEGIN; {} PRAGMA application_id = {APPLICATION_ID};", TABLES.concat()))?;
         if let Some(set_aside) = set_aside {
             let path = set_aside.as_os_str().as_bytes();
             db.execute("INSERT INTO meta VALUES ('set-aside', ?1)", params![path])?;
@@ -478,6 +503,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_an_older_quotad_is_added_to_and_keeps_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fingerprint, dead) = mark("x");
+        drop(State::open(dir.path()).map(|state| state.store(&Record::Mark(fingerprint, dead.clone())).unwrap()));
+        let old = Connection::open(dir.path().join("state.db")).unwrap();
+        old.execute_batch("DROP TABLE standing; DROP TABLE tally; PRAGMA user_version = 1;").unwrap();
+        drop(old);
+        let state = State::open(dir.path()).unwrap();
+        assert_eq!((state.set_aside(), state.marks().of(fingerprint)), (None, dead));
+        assert!(state.standings().is_empty() && state.tally("k").reports == 0, "the new tables are there");
+    }
+
+    #[test]
+    fn a_file_of_an_older_quotad_that_cannot_be_added_to_is_neither_set_aside_nor_half_done() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(State::open(dir.path()).unwrap());
+        let path = dir.path().join("state.db");
+        // Of the two new tables one cannot be made.
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch("DROP TABLE standing; PRAGMA user_version = 1;").unwrap();
+        let error = State::open(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenError::Database { .. }), "{error}");
+        let made: i64 =
+            old.query_row("SELECT count(*) FROM sqlite_master WHERE name = 'standing'", [], |row| row.get(0)).unwrap();
+        assert_eq!(made, 0);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().path() == path).count(), 1);
+    }
+
+    #[test]
     fn a_file_of_a_newer_quotad_is_refused_and_untouched() {
         let dir = tempfile::tempdir().unwrap();
         drop(State::open(dir.path()).unwrap());
@@ -485,7 +539,7 @@ mod tests {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
         let before = std::fs::read(&path).unwrap();
         let error = State::open(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("written by a newer quotad (version 2, this one knows 1)"), "{error}");
+        assert!(error.to_string().contains("written by a newer quotad (version 3, this one knows 2)"), "{error}");
         assert!(std::fs::read(&path).unwrap() == before, "it was touched");
     }
 

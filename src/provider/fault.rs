@@ -2,7 +2,7 @@
 //!
 //! A verdict about a token needs a JSON object: pages of HTML come from an edge or a proxy, with any status, and say
 //! nothing about the token behind it. Codes decide, and words of a message only where the vendor sends no code.
-//! Nothing of what the server wrote leaves this file: phrases are constants.
+//! Nothing of what the server wrote leaves: phrases are constants, and a [`Fault`] is only asked what it holds.
 
 use std::time::Duration;
 

@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::field::{self, Decimal};
 use super::store::{Form, Layout, Place, Root, Store, Stored, StoredLogin, Unit, moment, take_token, text};
+use super::traffic::{current, header};
 use super::{
     Endpoints, LogIn, Method, Next, Poll, Provider, Reply, Request, SecretPlace, TokenEncoding, answer, distinct,
     fault, jwt,
@@ -69,6 +70,10 @@ impl Provider for Codex {
         })
     }
 
+    fn read_headers(&self, headers: &[(String, String)], received: Stamp) -> Vec<Window> {
+        told(headers, received)
+    }
+
     /// The path depends on the base that is configured. So a 404 asks once at the other one; only a verdict from
     /// there counts.
     fn converse(&self, poll: &Poll<'_>) -> Next {
@@ -111,6 +116,23 @@ pub fn noted(limits: &Value, at: Stamp) -> Vec<Window> {
     let mut slots: Vec<_> = ["primary", "secondary"].iter().filter_map(|slot| window(&limits[slot])).collect();
     slots.sort_by_key(|(length, _)| *length);
     distinct(slots.into_iter().map(|(_, window)| window))
+}
+
+/// The windows that an answer's headers tell, shortest first. A slot that does not tell its length has no name.
+fn told(headers: &[(String, String)], received: Stamp) -> Vec<Window> {
+    const PARTS: [&str; 5] = ["used_percent", "window_minutes", "reset_at", "reset_after_seconds", "resets_in_seconds"];
+    let value = |name: String| header(headers, &format!("x-codex-{name}")).map(Value::from);
+    let window = |slot: &str| {
+        let part = |name: &str| Some((name.to_owned(), value(format!("{slot}-{}", name.replace('_', "-")))?));
+        let slot = Value::Object(PARTS.into_iter().filter_map(part).collect());
+        Some((length(&slot)?, window(&slot, Share::All, received)?))
+    };
+    let mut slots: Vec<_> = ["primary", "secondary"].into_iter().filter_map(window).collect();
+    slots.sort_by_key(|(length, _)| *length);
+    let has_credits =
+        header(headers, "x-codex-credits-has-credits").map(|has| !has.trim().eq_ignore_ascii_case("false"));
+    let credits = credits_left(&json!({"balance": value("credits-balance".to_owned()), "has_credits": has_credits}));
+    current(slots.into_iter().map(|(_, window)| window).chain(credits), received)
 }
 
 /// Every window of a usage body; `None` if this is no usage body. `received` is what a reset without a date is
@@ -194,7 +216,7 @@ fn kind(length: Option<Duration>) -> (String, String) {
 }
 
 /// The date goes before the time left, which drifts.
-fn resets_at(part: &Value, received: Stamp) -> Option<Stamp> {
+pub(super) fn resets_at(part: &Value, received: Stamp) -> Option<Stamp> {
     let dated = field::timestamp(&part["reset_at"]).or_else(|| field::timestamp(&part["resets_at"]));
     let left = || ["reset_after_seconds", "resets_in_seconds"].iter().find_map(|name| field::seconds(&part[name]));
     dated.or_else(|| received.checked_add(left()?).ok())
@@ -546,6 +568,46 @@ mod tests {
             let windows = noted(&json!({"secondary": slot}), "2026-09-14T15:00:00Z".parse().unwrap());
             assert_eq!(windows[0].resets_at, Some(resets.parse().unwrap()), "{slot}");
         }
+    }
+
+    #[test]
+    fn the_headers_of_an_answer_tell_its_windows_by_their_length_alone() {
+        let read = |told: &[(&str, &str)]| {
+            let long = |(name, value): &(&str, &str)| (format!("x-codex-{name}"), (*value).to_owned());
+            let headers: Vec<_> = told.iter().map(long).collect();
+            let windows = Codex.read_headers(&headers, "2026-09-14T15:00:00Z".parse().unwrap());
+            lines(&UsageOutcome::Answered { windows, plan: None }).split_off(1)
+        };
+        let weekly = [("primary-used-percent", "44.5"), ("primary-window-minutes", "10080")];
+        let session = [("secondary-used-percent", "12"), ("secondary-window-minutes", "300")];
+        let resets = [("primary-reset-at", "1789797200"), ("secondary-reset-after-seconds", "600")];
+        let both = [
+            "5-hour [five_hour] 12%, resets 2026-09-14T15:10:00Z",
+            "weekly [seven_day] 44.5%, resets 2026-09-19T05:53:20Z",
+        ];
+        assert_eq!(read(&[weekly, session, resets].concat()), both);
+        for (more, expected) in [
+            (("primary-resets-in-seconds", "60"), "weekly [seven_day] 44.5%, resets 2026-09-14T15:01:00Z"),
+            (("primary-reset-after-seconds", "0"), "weekly [seven_day] 44.5%"),
+            (("primary-reset-at", "soon"), "weekly [seven_day] 44.5%"),
+            (("plan-type", "plus"), "weekly [seven_day] 44.5%"),
+        ] {
+            assert_eq!(read(&[&weekly[..], &[more]].concat()), [expected], "{more:?}");
+        }
+        for nothing in [
+            vec![("primary-used-percent", "44.5")],
+            vec![("primary-used-percent", "44.5"), ("primary-window-minutes", "0")],
+            vec![("primary-window-minutes", "300")],
+            vec![("primary-used-percent", "much"), ("primary-window-minutes", "300")],
+            [&weekly[..], &[("primary-reset-at", "1789397200")]].concat(),
+            vec![("credits-balance", "0"), ("credits-has-credits", "False")],
+            vec![("credits-balance", "")],
+        ] {
+            assert_eq!(read(&nothing), [""; 0], "{nothing:?}");
+        }
+        let credits = ["credits [credits] 9750.25 credits left"];
+        assert_eq!(read(&[("credits-balance", "9750.2500000000"), ("credits-has-credits", "True")]), credits);
+        assert_eq!(read(&[("credits-balance", "9750.2500000000")]), credits);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A verdict about a token needs a JSON object: pages of HTML come from an edge or a proxy, with any status, and say
 //! nothing about the token behind it. Codes decide, and words of a message only where the vendor sends no code.
-//! Nothing of what the server wrote leaves this file: phrases are constants.
+//! Nothing of what the server wrote leaves: phrases are constants, and a [`Fault`] is only asked what it holds.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::policy::retry_after;
 use crate::policy::time::Stamp;
 
 /// What is said of a login that no refresh revives.
-const ENDED: &str = "the login was revoked or deactivated";
+pub(super) const ENDED: &str = "the login was revoked or deactivated";
 
 /// A success that is not what the usage endpoint answers.
 pub(super) fn garbage(how: &'static str) -> UsageOutcome {
@@ -33,7 +33,7 @@ pub(super) fn inside(reply: &Reply, code: Option<f64>, received: Stamp) -> Usage
 
 /// As [`usage`], of a vendor that refuses keys in bare words: a body that is no page is a verdict too.
 pub(super) fn bare(reply: &Reply, received: Stamp) -> UsageOutcome {
-    let is_verdict = matches!(reply.status, 401 | 403) && Fault::read(reply).is_none();
+    let is_verdict = matches!(reply.status, 401 | 403) && Fault::read(&reply.body).is_none();
     if is_verdict && !is_challenge(reply, None) && !is_html(reply) && !shows_challenge(reply) {
         return Fault { codes: Vec::new(), messages: String::new() }.of_token(reply.status);
     }
@@ -43,7 +43,7 @@ pub(super) fn bare(reply: &Reply, received: Stamp) -> UsageOutcome {
 /// What an answer of the usage endpoint other than a success means.
 pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
     let status = reply.status;
-    let fault = Fault::read(reply);
+    let fault = Fault::read(&reply.body);
     let demand = demand(reply, received);
     let failure = match (status, &fault) {
         (429, _) => return UsageOutcome::Limited { demand },
@@ -67,7 +67,7 @@ pub(super) fn usage(reply: &Reply, received: Stamp) -> UsageOutcome {
 /// grant was touched counts as "not spent".
 pub(super) fn refresh(reply: &Reply, received: Stamp) -> Refusal {
     let status = reply.status;
-    let fault = Fault::read(reply);
+    let fault = Fault::read(&reply.body);
     if is_challenge(reply, fault.as_ref()) && status != 429 {
         return Refusal::Challenge;
     }
@@ -86,7 +86,8 @@ pub(super) fn refresh(reply: &Reply, received: Stamp) -> Refusal {
     }
 }
 
-fn demand(reply: &Reply, received: Stamp) -> Option<Duration> {
+/// How long an answer other than a success asks to be left alone.
+pub(super) fn demand(reply: &Reply, received: Stamp) -> Option<Duration> {
     let refilled = refilled_at(reply);
     let wait = |header| retry_after::parse(header, reply.header("date"), received);
     wait(reply.header("retry-after")).or_else(|| wait(refilled.as_deref()))
@@ -100,37 +101,42 @@ fn refilled_at(reply: &Reply) -> Option<String> {
 }
 
 /// Cloudflare marks its own pages with a header; the vendor's API passes it on as a code.
-fn is_challenge(reply: &Reply, fault: Option<&Fault>) -> bool {
+pub(super) fn is_challenge(reply: &Reply, fault: Option<&Fault>) -> bool {
     reply.header("cf-mitigated").is_some_and(|value| value.trim().eq_ignore_ascii_case("challenge"))
         || fault.is_some_and(|fault| fault.has("cloudflare_challenge"))
 }
 
 /// Whether a page that is not JSON reads like an edge's own.
-fn shows_challenge(reply: &Reply) -> bool {
+pub(super) fn shows_challenge(reply: &Reply) -> bool {
     let page = String::from_utf8_lossy(&reply.body);
     ["Just a moment", "challenge-platform", "Attention Required!"].iter().any(|marker| page.contains(marker))
 }
 
-fn is_html(reply: &Reply) -> bool {
+/// Whether an answer is a page for people.
+pub(super) fn is_html(reply: &Reply) -> bool {
     reply.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("text/html"))
         || reply.body.trim_ascii_start().starts_with(b"<")
 }
 
 /// An error body, reduced to what a verdict may rest on. It comes as an object or a plain string under `error`, or
 /// as a code at the top level.
-struct Fault {
+pub(super) struct Fault {
     /// Every type and code, in lower case.
-    codes: Vec<String>,
+    pub(super) codes: Vec<String>,
     /// Every message, in lower case.
-    messages: String,
+    pub(super) messages: String,
 }
 
 impl Fault {
     /// `None` when the body is not a JSON object: then no API wrote it.
-    fn read(reply: &Reply) -> Option<Self> {
-        let body = field::json(&reply.body)?;
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        Self::of(&field::json(body)?)
+    }
+
+    /// The same, of JSON that is read already.
+    pub(super) fn of(body: &Value) -> Option<Self> {
         let mut fault = Self { codes: Vec::new(), messages: String::new() };
-        body.is_object().then(|| fault.collect(&body))?;
+        body.is_object().then(|| fault.collect(body))?;
         Some(fault)
     }
 

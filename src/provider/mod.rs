@@ -32,6 +32,7 @@ pub mod store;
 pub mod synthetic;
 #[cfg(test)]
 mod told;
+pub mod traffic;
 pub mod zai;
 
 use std::borrow::Cow;
@@ -166,7 +167,7 @@ impl std::fmt::Debug for Reply {
 impl Reply {
     /// The first header of this (lower-case) name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        traffic::header(&self.headers, name)
     }
 }
 
@@ -285,6 +286,13 @@ pub trait Provider: Sync {
 
     /// What its answer means. `received` is when it arrived, for `Retry-After` dates without a `Date`.
     fn read_usage(&self, reply: &Reply, received: Stamp) -> UsageOutcome;
+
+    /// The windows that the (lower-case) headers of an inference answer tell, under the names that
+    /// [`Self::read_usage`] gives them; those whose reset has passed are left out. Most vendors tell none.
+    fn read_headers(&self, headers: &[(String, String)], received: Stamp) -> Vec<Window> {
+        let _ = (headers, received);
+        Vec::new()
+    }
 
     /// What comes next in a poll: the request, then its meaning. Only vendors that need more than one request have
     /// more to say.

@@ -25,7 +25,9 @@ use quotad::credential::file::CredentialFile;
 use quotad::credential::secret::{FingerprintKey, Tokens};
 use quotad::credential::successor::{Place, Successor};
 use quotad::export::metrics;
-use quotad::model::{Amount, Credential, CredentialOwner, ProviderId, Reading, Refusal, UsageOutcome, Whereabouts};
+use quotad::model::{
+    Amount, Credential, CredentialOwner, Outcome, ProviderId, Reading, Refusal, UsageOutcome, Whereabouts,
+};
 use quotad::paths::Paths;
 use quotad::policy::account::{FileRecord, LoginRecord};
 use quotad::policy::ladder::Ladder;
@@ -33,6 +35,7 @@ use quotad::policy::refresh::Mark;
 use quotad::policy::retry_after;
 use quotad::policy::time::{Deadline, Moment, Now, SavedDeadline, Stamp};
 use quotad::provider::store::Layout;
+use quotad::provider::traffic::{self, Traffic};
 use quotad::provider::{self, Reply, field};
 use quotad::state::State;
 use quotad::supervisor::{Setup, Supervisor};
@@ -45,11 +48,12 @@ use serde_json::Value;
 pub(crate) type Check = fn(&[u8]);
 
 /// Every target by its name: that of its binary in `Cargo.toml` and of its directory under `corpus/`.
-pub(crate) const ALL: [(&str, Check); 11] = [
+pub(crate) const ALL: [(&str, Check); 12] = [
     ("usage", usage),
     ("token", token),
     ("fault", fault),
     ("retry_after", retry_after),
+    ("traffic", traffic),
     ("credential", credential),
     ("identity", identity),
     ("successor", successor),
@@ -186,6 +190,54 @@ fn retry_after(bytes: &[u8]) {
         let seconds: f64 = header.parse().expect("neither a date nor a number");
         let difference = (wait.as_secs_f64() - seconds).abs();
         assert!(difference <= 1e-9 + seconds * 1e-9 || seconds >= 1.8e19, "{header} is not {wait:?}");
+    }
+}
+
+/// A client's report of its own traffic: the status or an empty line, headers, an empty line, text.
+fn traffic(bytes: &[u8]) {
+    let report = String::from_utf8_lossy(bytes);
+    let (head, text) = report.split_once("\n\n").unwrap_or((&report, ""));
+    let (status, headers) = head.split_once('\n').unwrap_or((head, ""));
+    let headers: Vec<(String, String)> = headers
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let numbers: Vec<f64> = headers.iter().filter_map(|(_, value)| value.trim().parse().ok()).collect();
+    let status = status.trim().parse::<u16>().ok();
+    for provider in provider::ALL {
+        let (id, received) = (provider.id(), RECEIVED);
+        let told = traffic::read(provider, &Traffic { status, headers: &headers, text }, received);
+        let outcome = told.outcome;
+        let is = |known: &[u16]| status.is_some_and(|status| known.contains(&status));
+        let has_status = status.is_some_and(|status| (100..600).contains(&status));
+        match outcome {
+            Outcome::Ok => assert!(status.is_some_and(|status| (200..300).contains(&status)), "{id}: {status:?} is ok"),
+            Outcome::AuthPermanent => {
+                assert!(!has_status || is(&[400, 401, 402, 403]), "{id}: {status:?} ends a login");
+                assert!(!text.trim_start().starts_with('<'), "{id}: a page ends a login");
+            }
+            Outcome::RateLimited => assert!(!has_status || is(&[429]), "{id}: {status:?} limits"),
+            Outcome::Aborted => assert!(!has_status, "{id}: {status:?} is an answer"),
+            Outcome::Overloaded | Outcome::Auth | Outcome::Timeout | Outcome::Billing | Outcome::Refused => {}
+        }
+        assert!(
+            told.demand.is_none_or(|demand| !demand.is_zero()),
+            "{id}: no advice is not advice to wait for nothing"
+        );
+        assert!(told.model.is_none() || outcome == Outcome::RateLimited, "{id}: {outcome:?} is about the account");
+        let ids: BTreeSet<&str> = told.windows.iter().map(|window| window.id.as_str()).collect();
+        assert!(ids.len() == told.windows.len() && ids.len() <= 100, "{id}: {:?}", told.windows);
+        for window in &told.windows {
+            let text = [Some(&window.id), Some(&window.label), window.model.as_ref()];
+            assert!(text.into_iter().flatten().all(|text| is_printable(text)), "{id}: {window:?}");
+            assert!(window.resets_at.is_none_or(|at| at > received), "{id}: that is over: {window:?}");
+            let was_sent = |percent: f64| {
+                let near = |said: f64| (said - percent).abs() <= percent.abs() * 1e-9;
+                numbers.iter().any(|number| near(*number) || near(number * 100.0))
+            };
+            assert!(window.used_percent.is_none_or(was_sent), "{id}: nobody said so: {window:?}");
+        }
     }
 }
 

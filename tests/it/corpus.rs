@@ -40,7 +40,7 @@ macro_rules! targets {
     };
 }
 
-targets!(usage, token, fault, retry_after, credential, identity, successor, config, record, request, answer);
+targets!(usage, token, fault, retry_after, traffic, credential, identity, successor, config, record, request, answer);
 
 fn torture(name: &str) {
     // The socket answers a thousand times a second, the parsers many times as often.

@@ -1,8 +1,10 @@
 //! Anthropic's Claude subscriptions: Pro, Max, Team, Enterprise.
 //!
-//! Owns the requests; [`usage`] reads the numbers, `login` the credential file. Sends its own name as the user agent and never asks for a scope: some clients got `invalid_scope` for sending any.
+//! Owns the requests; [`usage`] reads the numbers, `headers` those of its inference answers, `login` the credential
+//! file. Sends its own name as the user agent and never asks for a scope: some clients got `invalid_scope` for sending any.
 //! Facts: `reference/providers.md`, section 1, and `reference/credentials.md`, 1A.7 and 2.
 
+pub(super) mod headers;
 mod login;
 pub mod usage;
 
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use super::store::{Store, Stored};
 use super::{Endpoints, LogIn, Method, Provider, Reply, Request, SecretPlace, TokenEncoding, fault};
-use crate::model::{ProviderId, UsageOutcome};
+use crate::model::{ProviderId, UsageOutcome, Window};
 use crate::policy::time::Stamp;
 
 /// Anthropic, as a [`Provider`].
@@ -77,6 +79,10 @@ impl Provider for Claude {
             200..=299 => usage::read(reply),
             _ => fault::usage(reply, received),
         }
+    }
+
+    fn read_headers(&self, headers: &[(String, String)], received: Stamp) -> Vec<Window> {
+        headers::windows(headers, received)
     }
 }
 

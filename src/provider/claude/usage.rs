@@ -12,8 +12,8 @@ use crate::model::{Amount, Failure, UsageOutcome, Window, WindowStatus};
 use crate::provider::field::{self, Decimal};
 use crate::provider::{Reply, distinct};
 
-const SESSION: &str = "five_hour";
-const WEEKLY: &str = "seven_day";
+pub(super) const SESSION: &str = "five_hour";
+pub(super) const WEEKLY: &str = "seven_day";
 const EXTRA_SPEND: &str = "extra_spend";
 
 /// These mark an answer of the usage endpoint, even if all of them are null.
@@ -60,13 +60,20 @@ fn is_empty_answer(members: &Map<String, Value>) -> bool {
 /// A top-level object with a utilization. `seven_day_breakdown` has none: it tells shares, not a limit.
 fn from_block(key: &str, block: &Value) -> Option<Window> {
     let used = block.get("utilization").or_else(|| block.get("used_percentage"))?;
-    let (kind, model) = match key {
-        "extra_usage" => return None,
+    if key == "extra_usage" {
+        return None;
+    }
+    let (kind, model) = kind_and_model(key);
+    Some(window(&field::printable(kind)?, model, None, used, &block["resets_at"]))
+}
+
+/// What a limit's one name stands for: `seven_day_opus` is the weekly limit of one model.
+pub(super) fn kind_and_model(key: &str) -> (&str, Option<&'static str>) {
+    match key {
         "seven_day_opus" => ("weekly", Some("Opus")),
         "seven_day_sonnet" => ("weekly", Some("Sonnet")),
         other => (other, None),
-    };
-    Some(window(&field::printable(kind)?, model, None, used, &block["resets_at"]))
+    }
 }
 
 /// A row of `limits`; an unknown kind is kept under its own name.
@@ -86,7 +93,13 @@ fn from_row(row: &Value) -> Option<Window> {
 }
 
 /// A window of some kind, limited to a model or a part of the product: `weekly:fable`, "weekly (Fable)".
-fn window(kind: &str, model: Option<&str>, surface: Option<&str>, used: &Value, resets_at: &Value) -> Window {
+pub(super) fn window(
+    kind: &str,
+    model: Option<&str>,
+    surface: Option<&str>,
+    used: &Value,
+    resets_at: &Value,
+) -> Window {
     let word = match kind {
         SESSION => "5-hour".to_owned(),
         WEEKLY => "weekly".to_owned(),

@@ -5,6 +5,7 @@ use clap::Args;
 use super::page::{Page, Tone, plain};
 use super::status::heading;
 use super::{Daemon, Exit, Failure, print};
+use crate::control::pool::Pooled;
 use crate::control::reply::Explanation;
 use crate::control::wire::Gate;
 use crate::model::{AccountName, Exchange};
@@ -32,7 +33,7 @@ impl Explain {
 const COLUMN: usize = "next request".len();
 
 fn render(explanation: &Explanation, page: &Page) -> String {
-    let Explanation { account, why, next_request_at, exchanges, .. } = explanation;
+    let Explanation { account, why, next_request_at, exchanges, pool, .. } = explanation;
     let next = next_request_at
         .map_or_else(|| "none before the file or a person changes something".to_owned(), |at| page.ahead(at));
     [
@@ -43,6 +44,7 @@ fn render(explanation: &Explanation, page: &Page) -> String {
         gate("usage gate", &account.gates.usage, &why.usage, page),
         gate("token gate", &account.gates.token, &why.token, page),
         gate("auth gate", &account.gates.auth, &why.auth, page),
+        pool.as_ref().map(|pool| clients(pool, page)).unwrap_or_default(),
         "\n".to_owned(),
         if exchanges.is_empty() { "nothing was sent yet\n".to_owned() } else { "last exchanges\n".to_owned() },
         exchanges.iter().map(|exchange| line(exchange, page)).collect(),
@@ -55,6 +57,26 @@ fn gate(name: &str, gate: &Gate, why: &str, page: &Page) -> String {
     let until = gate.until.map(|until| format!(" until {}", page.due(until)));
     let tone = if gate.state == "clear" { Tone::Good } else { Tone::Warn };
     page.fact(COLUMN, name, tone, &format!("{}{rung}{}: {why}", gate.state, until.unwrap_or_default()))
+}
+
+/// What clients that use the account reported; nothing where nobody does.
+fn clients(pool: &Pooled, page: &Page) -> String {
+    let Pooled { selects, reports, successes, failures, cooldowns, last_used, out, .. } = pool;
+    if (*selects, *reports) == (0, 0) {
+        return String::new();
+    }
+    let last = last_used.map(|at| format!(", last {}", page.ago(at))).unwrap_or_default();
+    let said = format!(
+        "given out {selects} times{last}; {reports} reports: {successes} ok, {failures} failed, {cooldowns} pauses"
+    );
+    let (tone, said) = match out {
+        None => (Tone::Good, said),
+        Some(out) => {
+            let until = out.until.map(|until| format!(" until {}", page.due(until))).unwrap_or_default();
+            (Tone::Warn, format!("kept off{until}: {}; {said}", out.reason))
+        }
+    };
+    page.fact(COLUMN, "clients", tone, &said)
 }
 
 /// `13:03:30  usage 429  the server asked to be left alone (retry-after: 990)`.

@@ -8,13 +8,16 @@ mod command;
 mod completions;
 mod demo;
 mod doctor;
+mod exec;
 mod explain;
 mod ingest;
 mod install;
 mod man;
 mod once;
 mod page;
+mod report;
 mod run;
+mod select;
 mod shell;
 mod status;
 mod systemd;
@@ -61,6 +64,12 @@ enum Verb {
     Resume(command::Ask),
     /// Ask as soon as the floor and the gates allow
     Poll(command::Ask),
+    /// Say which account, and which model, to use now
+    Select(select::Verb),
+    /// Say what became of a request that was made under an account of the pool
+    Report(report::Verb),
+    /// Run a vendor's client with the login that is best to use now
+    Exec(exec::Exec),
     /// Hand over what a vendor's client says in passing, such as Claude Code to its statusline
     ///
     /// Takes the JSON on stdin and gives its limits to the daemon; then COMMAND takes this process over, with the same
@@ -102,6 +111,9 @@ impl Cli {
             Verb::Pause(verb) => verb.run(Command::Pause),
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
+            Verb::Select(verb) => verb.run(),
+            Verb::Report(verb) => verb.run(),
+            Verb::Exec(verb) => verb.run(),
             Verb::Ingest(verb) => verb.run(),
             Verb::Check(verb) => verb.run(config),
             Verb::Install(verb) => verb.run(config),
@@ -250,6 +262,13 @@ mod tests {
             "pause personal --socket s --config c",
             "resume personal --socket s --config c",
             "poll personal --socket s --config c",
+            "select --socket s --config c",
+            "select --provider claude --model opus --key k --json --token",
+            "report personal ok",
+            "report personal rate-limited --retry-after 5m --model opus --key k --credential 01234567 --socket s",
+            "report personal --status 429 --header retry-after:7 --header x:y --text -",
+            "report personal --text overloaded",
+            "exec --provider claude --model opus --key k --socket s -- sh -c x --json",
             "ingest claude-statusline",
             "ingest claude-statusline --socket s -- sh -c x --json",
             "check --config c",
@@ -267,6 +286,13 @@ mod tests {
             "explain",
             "poll",
             "poll Nö",
+            "select --provider nobody",
+            "select --token",
+            "report personal",
+            "report personal fine",
+            "report ok --retry-after 5m",
+            "exec",
+            "exec sh",
             "ingest",
             "ingest claude-statusline x",
             "status a b",

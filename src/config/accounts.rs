@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::custom::recipe;
 use super::raw::Table;
-use super::value::{duration, endpoint, program, spoken, text, whereabouts, word, words};
+use super::value::{duration, endpoint, program, spoken, text, weight, whereabouts, word, words};
 use super::{Account, Accounts, Poll, SourceKind, floor};
 use crate::model::{AccountName, CredentialOwner, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::{Paths, lexical};
@@ -94,6 +94,7 @@ fn account<'d>(
     let interval = duration("polls would follow each other without a pause");
     let interval = table.optional(r#"interval = "10m""#, interval).unwrap_or(poll.interval);
     let sources = table.line(r#"sources = ["local", "api"]"#, words(&SOURCES));
+    let weight = table.optional("weight = 1.0", weight).unwrap_or(1.0);
     let endpoints = endpoints(table, provider, credentials.as_ref());
 
     if let Some(file) = credentials.as_ref().and_then(Whereabouts::file).map(lexical) {
@@ -117,6 +118,7 @@ fn account<'d>(
         command,
         interval,
         sources,
+        weight,
         endpoints: endpoints?,
     })
 }

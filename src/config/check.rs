@@ -10,8 +10,8 @@ use tracing::Level;
 
 use super::complaint::Complaint;
 use super::raw::{Sheet, Table};
-use super::value::{at_least_an_hour, count, duration, path, rungs, share, spoken, url, word};
-use super::{Accounts, AuthPause, Config, History, Log, Network, Poll, RateLimitPause, Refresh, accounts};
+use super::value::{at_least_an_hour, count, duration, fallback, flag, path, rungs, share, spoken, url, word};
+use super::{Accounts, AuthPause, Config, History, Log, Network, Poll, Pool, RateLimitPause, Refresh, accounts};
 use crate::paths::Paths;
 use crate::policy::ladder::Ladder;
 
@@ -47,6 +47,7 @@ fn settings(file: &mut Table<'_, '_>, home: &Path) -> Config {
         rate_limit_pause: file.table("rate-limit-pause", rate_limit_pause),
         auth_pause: file.table("auth-pause", auth_pause),
         refresh: file.table("refresh", refresh),
+        pool: file.table("pool", pool),
         history: file.table("history", history),
         network: file.table("network", |table| network(table, home)),
         log: file.table("log", log),
@@ -107,6 +108,15 @@ fn refresh(table: &mut Table<'_, '_>) -> Refresh {
         idle_grace: table.line(r#"idle-grace = "10m""#, duration("a refresh could race the vendor's CLI")),
         before_expiry: table
             .line(r#"before-expiry = "15m""#, duration("a token would expire before its successor came")),
+    }
+}
+
+fn pool(table: &mut Table<'_, '_>) -> Pool {
+    Pool {
+        hand_out_tokens: table.line("hand-out-tokens = false", flag),
+        overloaded_after: table.line("overloaded-after = 3", count(1, "no model would ever be answered")),
+        quiet: table.line(r#"quiet = "5m""#, duration("an overloaded model would be offered again at once")),
+        fallback: table.optional(r#"fallback = [["opus", "sonnet"]]"#, fallback).unwrap_or_default(),
     }
 }
 

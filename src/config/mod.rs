@@ -41,6 +41,8 @@ pub struct Config {
     pub auth_pause: AuthPause,
     /// How tokens are refreshed.
     pub refresh: Refresh,
+    /// What clients are told to use.
+    pub pool: Pool,
     /// What is kept of the past.
     pub history: History,
     /// How the network is reached.
@@ -103,6 +105,19 @@ pub struct Refresh {
     pub before_expiry: Duration,
 }
 
+/// `[pool]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Whether `select` gives access tokens to callers that ask for them.
+    pub hand_out_tokens: bool,
+    /// So many reports of overload in a row close a model; at least 1.
+    pub overloaded_after: u32,
+    /// For so long after the last of them.
+    pub quiet: Duration,
+    /// Models, each list in the order in which they take each other's place.
+    pub fallback: Vec<Vec<String>>,
+}
+
 /// `[history]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
@@ -127,7 +142,7 @@ pub struct Log {
 }
 
 /// Which accounts there are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Accounts {
     /// No `[accounts]` table: whatever lies in the known credential paths, see [`Account::discovered`].
     Discovered,
@@ -136,7 +151,7 @@ pub enum Accounts {
 }
 
 /// One login to watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Account {
     /// What the user calls it.
     pub name: AccountName,
@@ -154,6 +169,8 @@ pub struct Account {
     pub interval: Duration,
     /// Where readings come from, in the order they are tried; not empty, none twice.
     pub sources: Vec<SourceKind>,
+    /// How much a point of its plan is worth beside one of another plan of the same vendor; above zero.
+    pub weight: f64,
     /// Where requests go, and as whom.
     pub endpoints: Endpoints,
 }
@@ -171,6 +188,7 @@ impl Account {
             command: Vec::new(),
             interval: poll.interval.max(floor(provider, &endpoints)),
             sources: vec![SourceKind::Local, SourceKind::Api],
+            weight: 1.0,
             endpoints,
         }
     }
@@ -322,6 +340,7 @@ mod tests {
                 idle_grace: minutes(10),
                 before_expiry: minutes(15),
             },
+            pool: Pool { hand_out_tokens: false, overloaded_after: 3, quiet: minutes(5), fallback: Vec::new() },
             history: History { retention: minutes(90 * 24 * 60) },
             network: Network { proxy: None, ca_file: None },
             log: Log { level: tracing::Level::INFO },

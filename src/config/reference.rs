@@ -184,6 +184,10 @@ mod tests {
                     "at least one, never decreasing" => {
                         (vec![r#"["5m", "5m"]"#.into()], vec!["[]".into(), r#"["5m", "4m"]"#.into()])
                     }
+                    "above 0" => (vec!["0.5".into(), "20".into()], vec!["0".into(), "-1".into()]),
+                    "two or more in a list" => {
+                        (vec![r#"[["a", "b"]]"#.into(), "[]".into()], vec![r#"[["a"]]"#.into(), r#"["a"]"#.into()])
+                    }
                     "0 to 1" => (vec!["0".into(), "1".into()], vec!["-0.1".into(), "1.1".into()]),
                     "0 or more" => (vec!["0".into()], vec!["-1".into()]),
                     "1 or more" => (vec!["1".into()], vec!["0".into()]),

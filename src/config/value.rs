@@ -64,18 +64,12 @@ pub(super) fn rungs(value: &Value<'_>) -> Read<Vec<Duration>> {
 
 /// A share from 0 to 1.
 pub(super) fn share(outside: &'static str) -> impl Fn(&Value<'_>) -> Read<f64> {
-    move |value| {
-        let number: Option<f64> = match value.get_ref() {
-            DeValue::Float(float) => float.as_str().parse().ok(),
-            DeValue::Integer(_) => whole(value.get_ref()).map(|number| number as f64),
-            _ => {
-                let what = format!("must be a number from 0 to 1, not {}", kind(value.get_ref()));
-                return Flaw::of(value, what, "quotad would have to guess the number");
-            }
-        };
-        match number {
-            Some(number) if (0.0..=1.0).contains(&number) => Ok(number),
-            _ => Flaw::of(value, "must be from 0 to 1", outside),
+    move |value| match number(value.get_ref()) {
+        Some(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        Some(_) => Flaw::of(value, "must be from 0 to 1", outside),
+        None => {
+            let what = format!("must be a number from 0 to 1, not {}", kind(value.get_ref()));
+            Flaw::of(value, what, "quotad would have to guess the number")
         }
     }
 }
@@ -90,6 +84,39 @@ pub(super) fn count(least: u32, below: &'static str) -> impl Fn(&Value<'_>) -> R
             Flaw::of(value, what, "quotad would have to guess the number")
         }
     }
+}
+
+/// Yes or no.
+pub(super) fn flag(value: &Value<'_>) -> Read<bool> {
+    let what = || format!("must be true or false, not {}", kind(value.get_ref()));
+    value.get_ref().as_bool().map_or_else(|| Flaw::of(value, what(), "quotad would have to guess which"), Ok)
+}
+
+/// How much one thing counts beside another: a number above 0, at most 1000.
+pub(super) fn weight(value: &Value<'_>) -> Read<f64> {
+    match number(value.get_ref()) {
+        Some(number) if number > 0.0 && number <= 1000.0 => Ok(number),
+        Some(_) => Flaw::of(value, "must be above 0, and at most 1000", "the account would be chosen always or never"),
+        None => {
+            let what = format!("must be a number, not {}", kind(value.get_ref()));
+            Flaw::of(value, what, "quotad would have to guess the number")
+        }
+    }
+}
+
+/// Lists of models that take each other's place: two or more in each, none twice.
+pub(super) fn fallback(value: &Value<'_>) -> Read<Vec<Vec<String>>> {
+    let nowhere = "there would be nothing to fall back to";
+    list(value, "lists of models", |models| {
+        let list = list(models, "models", text)?;
+        if list.len() < 2 {
+            return Flaw::of(models, "must name two models or more", nowhere);
+        }
+        if list.iter().enumerate().any(|(at, model)| list[..at].contains(model)) {
+            return Flaw::of(models, "must not name a model twice", nowhere);
+        }
+        Ok(list)
+    })
 }
 
 /// One of a few words.
@@ -276,6 +303,14 @@ fn list<T>(value: &Value<'_>, of: &str, mut read: impl FnMut(&Value<'_>) -> Read
         }
     }
     if flaws.is_empty() { Ok(items) } else { Err(flaws) }
+}
+
+/// The number, whole or not; infinite where it is none that can be written out.
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Float(float) => Some(float.as_str().parse().unwrap_or(f64::INFINITY)),
+        _ => whole(value).map(|number| number as f64),
+    }
 }
 
 /// The number, if it is a whole one; one beyond 64 bits counts as the greatest or least.

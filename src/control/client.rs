@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::ingest::HandOver;
+use super::pool::{Nothing, Receipt, Report, Select, Selection};
 use super::reply::{Answer, Explanation, Problem, command_word};
 use super::wire::Status;
 use crate::model::AccountName;
@@ -100,6 +101,30 @@ impl Client {
         let body = serde_json::to_vec(said).map_err(|e| self.garbled(&e))?;
         match self.exchange_unbounded(Method::POST, HandOver::PATH, body.into()).await? {
             (StatusCode::NO_CONTENT, _) => Ok(()),
+            (_, body) => Err(self.refused(&body)),
+        }
+    }
+
+    /// Asks for an account to use. That there is none now is an answer, not an error.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn select(&self, asked: &Select) -> Result<Result<Selection, Nothing>, ClientError> {
+        let body = serde_json::to_vec(asked).map_err(|e| self.garbled(&e))?;
+        match self.exchange(Method::POST, "/v1/select", body.into()).await? {
+            (StatusCode::OK, body) => serde_json::from_slice(&body).map(Ok).map_err(|e| self.garbled(&e)),
+            (_, body) => serde_json::from_slice(&body).map(Err).map_err(|_| self.refused(&body)),
+        }
+    }
+
+    /// Says what became of a request.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; an unknown account is [`ClientError::Refused`] with status 404.
+    pub async fn report(&self, said: &Report) -> Result<Receipt, ClientError> {
+        let body = serde_json::to_vec(said).map_err(|e| self.garbled(&e))?;
+        match self.exchange(Method::POST, "/v1/report", body.into()).await? {
+            (StatusCode::OK, body) => serde_json::from_slice(&body).map_err(|e| self.garbled(&e)),
             (_, body) => Err(self.refused(&body)),
         }
     }

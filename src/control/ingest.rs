@@ -32,9 +32,8 @@ impl HandOver {
 ///
 /// # Errors
 /// Why not, as the status and detail of a problem document.
-pub(super) async fn take(handle: &Handle, body: &[u8]) -> Result<(), (StatusCode, String)> {
-    let HandOver { credentials, rate_limits } = serde_json::from_slice(body)
-        .map_err(|error| (StatusCode::BAD_REQUEST, format!("the hand-over could not be read: {error}")))?;
+pub(super) async fn take(handle: &Handle, said: HandOver) -> Result<(), (StatusCode, String)> {
+    let HandOver { credentials, rate_limits } = said;
     let Some(reading) = statusline::reading(&rate_limits, handle.now()) else {
         let why = "rate_limits names no window with a percentage and a reset that lies ahead";
         return Err((StatusCode::UNPROCESSABLE_ENTITY, why.to_owned()));

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::pool::Pooled;
 use super::wire::{Account, SCHEMA, deadline, past};
 use crate::model::{AccountName, Exchange};
 use crate::policy::account::{self, Command, Verdict};
@@ -25,6 +26,9 @@ pub struct Explanation {
     pub why: Why,
     /// The last exchanges, oldest first.
     pub exchanges: Vec<Exchange>,
+    /// How it stands with its clients; absent in the answer of an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pooled>,
 }
 
 /// One sentence per gate.
@@ -110,6 +114,7 @@ impl Explanation {
                 auth: why(&view.auth_gate, "the login was refused"),
             },
             exchanges: view.exchanges.iter().map(|e| Exchange { at: past(e.at), ..e.clone() }).collect(),
+            pool: None,
         }
     }
 }

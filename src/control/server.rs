@@ -26,20 +26,23 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::geteuid;
+use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ingest::{self, HandOver};
+use super::pool::{self, Pooled};
 use super::reply::{Answer, Event, Explanation, Problem};
 use super::wire::Status;
 use crate::model::AccountName;
 use crate::policy::account::Command;
 use crate::supervisor::handle::{Handle, Transition};
 
-/// Connections served at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
+/// Connections served at once. Where there are as many, those that are idle are closed: whoever keeps one open for long
+/// opens another.
+const CONNECTIONS: usize = 256;
 /// Bytes a request line and its headers may take.
 const MAX_HEAD: usize = 16 * 1024;
 /// Bytes a request body may take.
@@ -172,13 +175,18 @@ pub async fn serve(socket: Socket, handle: Handle, more: Router<Handle>, stop: i
     let stopping = CancellationToken::new();
     let service = TowerToHyperService::new(router(handle, more, stopping.clone()));
     let mut connections = JoinSet::new();
+    let mut crowded = CancellationToken::new();
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             stream = socket.accept(), if connections.len() < CONNECTIONS => {
-                connections.spawn(converse(stream, service.clone(), stopping.clone()));
+                let closing = [stopping.clone(), crowded.clone()];
+                connections.spawn(converse(stream, service.clone(), closing));
+                if connections.len() == CONNECTIONS {
+                    std::mem::take(&mut crowded).cancel();
+                }
             }
         }
     }
@@ -187,12 +195,13 @@ pub async fn serve(socket: Socket, handle: Handle, more: Router<Handle>, stop: i
     let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn converse(stream: UnixStream, service: TowerToHyperService<Router>, stopping: CancellationToken) {
+async fn converse(stream: UnixStream, service: TowerToHyperService<Router>, closing: [CancellationToken; 2]) {
     let mut connection =
         pin!(http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service));
+    let [stopping, crowded] = &closing;
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopping.cancelled() => {
+        () = async { tokio::select! { () = stopping.cancelled() => {} () = crowded.cancelled() => {} } } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -212,6 +221,8 @@ fn router(handle: Handle, more: Router<Handle>, stopping: CancellationToken) -> 
         .route("/v1/accounts/{name}/poll", post(|handle, name| command(handle, name, Command::Poll)))
         .route("/v1/events", get(|State(handle): State<Handle>| async move { events(&handle, stopping) }))
         .route(HandOver::PATH, post(hand_over))
+        .route("/v1/select", post(select))
+        .route("/v1/report", post(report))
         .merge(more)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -230,10 +241,11 @@ async fn account(State(handle): State<Handle>, extract::Path(name): extract::Pat
 
 async fn explain(State(handle): State<Handle>, extract::Path(name): extract::Path<String>) -> Response {
     let snapshot = handle.snapshot();
-    match snapshot.accounts.iter().find(|view| view.name.as_str() == name) {
-        Some(view) => Json(Explanation::of(view, handle.now())).into_response(),
-        None => no_account(&handle, &name),
-    }
+    let Some(view) = snapshot.accounts.iter().find(|view| view.name.as_str() == name) else {
+        return no_account(&handle, &name);
+    };
+    let pool = handle.pool(view.name.clone()).await.map(Pooled::of);
+    Json(Explanation { pool, ..Explanation::of(view, handle.now()) }).into_response()
 }
 
 async fn command(
@@ -254,14 +266,38 @@ async fn command(
 }
 
 async fn hand_over(State(handle): State<Handle>, body: Result<Bytes, BytesRejection>) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(refused) => return problem(refused.status(), &refused.body_text()),
-    };
-    match ingest::take(&handle, &body).await {
+    let taken = async { ingest::take(&handle, document(body)?).await };
+    match taken.await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err((status, why)) => problem(status, &why),
     }
+}
+
+async fn select(State(handle): State<Handle>, body: Result<Bytes, BytesRejection>) -> Response {
+    let asked = match document(body.map(|body| if body.is_empty() { Bytes::from_static(b"{}") } else { body })) {
+        Ok(asked) => asked,
+        Err((status, why)) => return problem(status, &why),
+    };
+    match pool::select(&handle, asked).await {
+        // It may hold a token.
+        Ok(selection) => ([(header::CACHE_CONTROL, "no-store")], Json(selection)).into_response(),
+        Err(nothing) => problem_json(nothing.problem.status, &nothing),
+    }
+}
+
+async fn report(State(handle): State<Handle>, body: Result<Bytes, BytesRejection>) -> Response {
+    let taken = async { pool::report(&handle, document(body)?).await };
+    match taken.await {
+        Ok(receipt) => Json(receipt).into_response(),
+        Err((status, why)) => problem(status, &why),
+    }
+}
+
+/// The document in a request, or what is wrong with it, as status and detail of a problem.
+fn document<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, (StatusCode, String)> {
+    let body = body.map_err(|refused| (refused.status(), refused.body_text()))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| (StatusCode::BAD_REQUEST, format!("the request's body could not be read: {error}")))
 }
 
 fn events(handle: &Handle, stopping: CancellationToken) -> Sse<Events> {

@@ -1,11 +1,14 @@
 //! Tokens, and the keyed hash that names them.
 //!
-//! Nothing here can be printed: `Debug` of every type is redacted, and none has a `Display`.
+//! Nothing here can be printed: `Debug` of every type is redacted, and none has a `Display`. One can be serialized:
+//! [`HandedOut`], which exists for that.
 
 use std::fmt;
+use std::process::Command;
 
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::Fingerprint;
 
@@ -46,6 +49,42 @@ impl fmt::Debug for FingerprintKey {
     }
 }
 
+/// An access token on its way to a client of the same user that asked for it: the only one that is ever written into an
+/// answer, and read from one. Never a refresh token.
+#[derive(Clone, Deserialize)]
+#[serde(from = "String")]
+pub struct HandedOut(SecretString);
+
+impl From<String> for HandedOut {
+    fn from(access: String) -> Self {
+        Self(access.into())
+    }
+}
+
+impl HandedOut {
+    /// Lets this token out.
+    pub fn new(access: SecretString) -> Self {
+        Self(access)
+    }
+
+    /// Gives it to a program, in a variable of its environment.
+    pub fn give(&self, to: &mut Command, variable: &str) {
+        to.env(variable, self.0.expose_secret());
+    }
+}
+
+impl Serialize for HandedOut {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose_secret())
+    }
+}
+
+impl fmt::Debug for HandedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandedOut(redacted)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +104,7 @@ mod tests {
         let tokens =
             Tokens { access: "sk-ant-oat01-FAKE".into(), refresh: Some("sk-ant-ort01-FAKE".into()), tenant: None };
         let printed = format!("{tokens:?} {:?}", FingerprintKey::new(&[0x41; 32]));
+        let printed = format!("{printed} {:?}", HandedOut::new("sk-ant-oat01-FAKE".into()));
         assert!(!printed.contains("FAKE") && !printed.contains("41") && !printed.contains("AAAA"), "{printed}");
     }
 }

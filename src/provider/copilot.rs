@@ -43,6 +43,10 @@ impl Provider for Copilot {
         LogIn::Words("sign in to Copilot in your editor, or gh auth login --insecure-storage")
     }
 
+    fn token_variable(&self) -> Option<&'static str> {
+        Some("COPILOT_GITHUB_TOKEN")
+    }
+
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {
         match content {
             Value::Object(hosts) => login(hosts),

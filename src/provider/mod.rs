@@ -267,6 +267,16 @@ pub trait Provider: Sync {
     /// How a person logs in again.
     fn log_in(&self) -> LogIn;
 
+    /// The variable by which the vendor's client takes a token or key in the place of its own login.
+    fn token_variable(&self) -> Option<&'static str> {
+        self.store().variables.first().copied()
+    }
+
+    /// Variables that make the vendor's client leave its own login aside.
+    fn overruled_by(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The scope a token must have to ask for usage, if the vendor has one.
     fn usage_scope(&self) -> Option<&'static str> {
         None
@@ -374,6 +384,12 @@ fn answered(windows: impl IntoIterator<Item = Window>, plan: Option<String>) -> 
     UsageOutcome::Answered { windows: distinct(windows.into_iter()), plan }
 }
 
+/// How many of the vendor's smallest paid plans a plan is worth by its own name: 20 for `max_20x`, else 1.
+pub fn plan_weight(plan: Option<&str>) -> f64 {
+    let factor = plan.and_then(|plan| plan.strip_suffix('x')?.rsplit('_').next()?.parse::<u16>().ok());
+    factor.filter(|factor| *factor > 0).map_or(1.0, f64::from)
+}
+
 /// Whether the host of this URL is this machine (`127.0.0.0/8`, `[::1]`, `localhost`): such a URL may be plain http,
 /// has no floor and never goes through a proxy.
 pub fn is_loopback(url: &str) -> bool {
@@ -416,6 +432,21 @@ mod tests {
         let kept: Vec<_> = distinct(reports.into_iter()).into_iter().map(|w| (w.id, w.used_percent)).collect();
         assert_eq!(kept, [("a".to_owned(), Some(2.0)), ("b".to_owned(), Some(1.0))]);
         assert_eq!(distinct((0..5000).map(|n| report(&n.to_string(), None))).len(), 100);
+    }
+
+    #[test]
+    fn a_plan_weighs_what_its_name_says() {
+        for (plan, weight) in [
+            (Some("max_20x"), 20.0),
+            (Some("default_claude_max_5x"), 5.0),
+            (Some("pro"), 1.0),
+            (Some("max"), 1.0),
+            (Some("x"), 1.0),
+            (Some("max_0x"), 1.0),
+            (None, 1.0),
+        ] {
+            assert!((plan_weight(plan) - weight).abs() < f64::EPSILON, "{plan:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selecting};
 use crate::clock::Clock;
 use crate::model::{AccountName, Endpoint, LocalReading};
 use crate::policy::account::{Answer, Command};
@@ -89,6 +90,9 @@ pub struct Transition {
 pub(super) enum Ask {
     Command { account: AccountName, command: Command, answer: oneshot::Sender<Option<Answer>> },
     HandOver(AccountName, LocalReading),
+    Select(Selecting, oneshot::Sender<Result<Selected, NotSelected>>),
+    Report(Box<Reporting>, oneshot::Sender<Option<Reported>>),
+    Pool(AccountName, oneshot::Sender<Option<PoolView>>),
 }
 
 /// A cloneable way to see and to ask the running daemon.
@@ -131,6 +135,30 @@ impl Handle {
     /// Hands an account what its vendor's client said; whether the loop will hear of it.
     pub async fn hand_over(&self, account: AccountName, said: LocalReading) -> bool {
         self.asks.send(Ask::HandOver(account, said)).await.is_ok()
+    }
+
+    /// Chooses an account.
+    ///
+    /// # Errors
+    /// Why there is none to use.
+    pub async fn select(&self, asked: Selecting) -> Result<Selected, NotSelected> {
+        let (answer, reply) = oneshot::channel();
+        self.asks.send(Ask::Select(asked, answer)).await.map_err(|_| NotSelected::Stopping)?;
+        reply.await.unwrap_or(Err(NotSelected::Stopping))
+    }
+
+    /// Takes in what a client says; `None` when there is no such account or the daemon is stopping.
+    pub async fn report(&self, said: Reporting) -> Option<Reported> {
+        let (answer, reply) = oneshot::channel();
+        self.asks.send(Ask::Report(Box::new(said), answer)).await.ok()?;
+        reply.await.ok()?
+    }
+
+    /// How an account stands with its clients; `None` when there is no such account or the daemon is stopping.
+    pub async fn pool(&self, account: AccountName) -> Option<PoolView> {
+        let (answer, reply) = oneshot::channel();
+        self.asks.send(Ask::Pool(account, answer)).await.ok()?;
+        reply.await.ok()?
     }
 }
 

@@ -3,10 +3,13 @@
 //! Owns every account's state machine, the schedule with its single timer, the state, and the snapshot that everyone
 //! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests
 //! and file work run beside it and report back. `roster` turns the config into accounts, `perform` does what the
-//! policy says, `tell` finds the log lines, `handle` is what others see.
+//! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `handle` is
+//! what others see.
 
 pub mod handle;
 mod perform;
+pub mod pool;
+pub mod reach;
 mod roster;
 mod tell;
 
@@ -18,8 +21,9 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use self::handle::{Ask, Handle, Snapshot, Traffic};
+pub use self::reach::log_in;
+pub use self::roster::rules;
 use self::roster::{Held, network};
-pub use self::roster::{log_in, rules};
 use crate::clock::{self, Chance, Clock, Timer};
 use crate::config::{Config, Loaded};
 use crate::credential::owner::Report;
@@ -29,6 +33,7 @@ use crate::logging::Logging;
 use crate::model::AccountName;
 use crate::paths::Paths;
 use crate::policy::account::{Backlog, Command, Input};
+use crate::policy::pool::Pool;
 use crate::policy::schedule::Schedule;
 use crate::policy::time::{BootId, Moment, Now, Stamp};
 use crate::service::{self, Signal, Signals};
@@ -95,6 +100,7 @@ pub struct Supervisor {
     paths: Paths,
     state: State,
     backlog: Backlog,
+    pool: Pool,
     clock: Clock,
     logging: Option<Logging>,
     read_only: bool,
@@ -166,7 +172,10 @@ impl Supervisor {
             traffic: Traffic::default(),
         }));
         let handle = Handle { snapshots: snapshot, transitions: transitions.clone(), asks: ask, clock: clock.clone() };
+        let boot = clock::boot_id();
+        let rules = pool::pool_rules(&loaded.config);
         let mut supervisor = Self {
+            pool: Pool::new(rules, boot.clone(), state.standings(), state.last_used(), now),
             transport: Arc::new(Transport::new(network(&loaded.config))?),
             key: FingerprintKey::new(&state.fingerprint_key()?),
             timer: Timer::new(clock.clone()).map_err(StartError::Timer)?,
@@ -179,7 +188,7 @@ impl Supervisor {
             clock,
             logging,
             read_only,
-            boot: clock::boot_id(),
+            boot,
             dice: Chance,
             accounts: BTreeMap::new(),
             schedule: Schedule::new(),
@@ -269,7 +278,7 @@ impl Supervisor {
                     self.watch_local(&account);
                 }
             }
-            Event::Ask(ask) => self.serve(ask),
+            Event::Ask(ask) => self.serve_all(ask),
             Event::Changed(subjects) => subjects.into_iter().for_each(|subject| self.on_changed(subject)),
             Event::Timer => {}
             Event::Signal(Signal::Stop) => self.on_stop(),
@@ -285,6 +294,7 @@ impl Supervisor {
             self.on_wake(wake);
         }
         self.note_recovery();
+        self.store_pool();
         self.publish(now);
     }
 

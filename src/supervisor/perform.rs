@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::handle::{Ask, Transition};
-use super::roster::relocation;
+use super::pool::Answer as Pooled;
+use super::reach::relocation;
 use super::{Supervisor, Wake, tell};
 use crate::credential::delegate::Delegate;
 use crate::credential::owner::{OwnerHandle, Report, telling_headers};
@@ -26,21 +27,32 @@ impl Supervisor {
             let now = self.clock.now();
             let Some(held) = self.accounts.get_mut(name) else { return };
             held.touched = true;
+            let is_answered = matches!(input, Input::Replied(UsageOutcome::Answered { .. }, _));
+            if let Some(token) = held.account.asking().filter(|_| is_answered) {
+                self.pool.vindicate(&held.account.login_key(), token);
+            }
             let actions = held.account.handle(input, now, &mut self.dice);
             inputs.extend(self.perform(name, actions));
         }
         self.retire(name);
     }
 
-    /// Does what came over the socket.
-    pub(super) fn serve(&mut self, ask: Ask) {
+    /// Does what came over the socket; what is returned may be answered once it is stored.
+    pub(super) fn serve(&mut self, ask: Ask) -> Option<Pooled> {
         match ask {
             Ask::Command { account, command, answer } => {
                 let answered = self.command(&account, command);
                 let _ = answer.send(answered);
             }
             Ask::HandOver(account, said) => self.feed(&account, Input::HandedOver(said)),
+            Ask::Select(asked, answer) => return self.select(&asked, answer),
+            Ask::Report(said, answer) => match self.report(*said) {
+                Some(reported) => return Some(Pooled::Reported(answer, reported)),
+                None => drop(answer.send(None)),
+            },
+            Ask::Pool(account, answer) => drop(answer.send(self.pool_view(&account))),
         }
+        None
     }
 
     /// Hands a command to an account; `None` when there is no such account.
@@ -48,6 +60,9 @@ impl Supervisor {
         let now = self.clock.now();
         let held = self.accounts.get_mut(name)?;
         held.touched = true;
+        if command == Command::Resume {
+            self.pool.pardon(&held.account.login_key());
+        }
         let (answer, actions) = held.account.command(command, now, &mut self.dice);
         for input in self.perform(name, actions) {
             self.feed(name, input);
@@ -204,15 +219,20 @@ impl Supervisor {
             Ok(()) => {}
             Err(error) => {
                 self.backlog.keep(record);
-                self.store_again();
-                let said = error.to_string();
-                if self.notice.as_ref() != Some(&said) {
-                    tracing::warn!(event = "state-not-stored", account = %name, "{said}");
-                    self.notice = Some(said);
-                }
+                self.note_unstored(&error, Some(name));
             }
         }
         self.spread(name, record);
+    }
+
+    /// Says once that something could not be stored, and sees to another try.
+    pub(super) fn note_unstored(&mut self, error: &StoreError, of: Option<&AccountName>) {
+        self.store_again();
+        let said = error.to_string();
+        if self.notice.as_ref() != Some(&said) {
+            tracing::warn!(event = "state-not-stored", account = of.map(AccountName::as_str), "{said}");
+            self.notice = Some(said);
+        }
     }
 
     fn store(&mut self, record: &Record) -> Result<(), StoreError> {
@@ -229,6 +249,9 @@ impl Supervisor {
         }
         if !self.backlog.is_empty() {
             return self.store_again();
+        }
+        if !self.store_pool() {
+            return;
         }
         if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
             self.notice = None;

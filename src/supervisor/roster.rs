@@ -1,10 +1,12 @@
 //! Which accounts there are: from the config, or from the credential files that lie in the known places.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pool::pool_rules;
+use super::reach::{Reach, log_in, reach};
 use super::{Supervisor, Wake};
 use crate::config::{self, Accounts, Config, SourceKind};
 use crate::credential::file::CredentialFile;
@@ -17,8 +19,7 @@ use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
 use crate::policy::refresh::RefreshRules;
 use crate::policy::status::AccountView;
-use crate::provider::store::Place;
-use crate::provider::{self, LogIn, is_loopback, origin};
+use crate::provider::{self, is_loopback, origin};
 use crate::service;
 use crate::source::{self, LocalFiles, SourceHandle};
 use crate::transport::{Network, Transport};
@@ -33,6 +34,8 @@ pub(super) struct Held {
     /// The reader of its local files, where there are any.
     pub(super) local: Option<SourceHandle>,
     pub(super) config: config::Account,
+    /// How a client is made to use its login, or why none can be.
+    pub(super) reach: Result<Reach, &'static str>,
     /// Tells this account from another of the same name before or after it.
     pub(super) born: u64,
     pub(super) view: Arc<AccountView>,
@@ -134,9 +137,10 @@ impl Supervisor {
         let owner = owner::spawn(setup, file, self.key.clone(), transport, clock.clone(), self.report.clone());
         let files = LocalFiles::of(config.provider, &config.credentials, &self.paths.home);
         let local = files.map(|files| source::spawn(name.clone(), born, files, clock, self.report.clone()));
+        let reach = reach(&config, &self.paths, self.config.pool.hand_out_tokens);
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
-        self.accounts.insert(name, Held { account, owner, local, config, born, view, touched: true });
+        self.accounts.insert(name, Held { account, owner, local, config, reach, born, view, touched: true });
     }
 
     fn dismiss(&mut self, name: &AccountName) {
@@ -219,6 +223,10 @@ impl Supervisor {
         if let Some(logging) = &self.logging {
             logging.set_level(self.config.log.level);
         }
+        self.pool.configured(pool_rules(&self.config));
+        for held in self.accounts.values_mut() {
+            held.reach = reach(&held.config, &self.paths, self.config.pool.hand_out_tokens);
+        }
         let deadline_changed = before.refresh.request_deadline != self.config.refresh.request_deadline;
         if before.network != self.config.network || deadline_changed {
             self.transport = Arc::new(transport);
@@ -295,37 +303,6 @@ pub fn rules(account: &config::Account, config: &Config, paths: &Paths, read_onl
     }
 }
 
-/// The line to type to log in again to this very file, with the relocation that leads there.
-///
-/// # Errors
-/// Where there is nothing to type: what to do instead.
-pub fn log_in(account: &config::Account, paths: &Paths) -> Result<String, &'static str> {
-    match provider::of(account.provider).log_in() {
-        LogIn::Command { line, .. } => {
-            let moved = relocation(account.provider, &account.credentials, paths);
-            let moved = moved.iter().map(|(variable, dir)| format!("{variable}={} ", dir.display()));
-            Ok(moved.chain([line.to_owned()]).collect())
-        }
-        LogIn::Words(words) => Err(words),
-    }
-}
-
-/// The variables and their value that make the vendor's client use this very file; none where it does by itself, or
-/// cannot be made to.
-pub(super) fn relocation(provider: ProviderId, at: &Whereabouts, paths: &Paths) -> Vec<(String, PathBuf)> {
-    let provider = provider::of(provider);
-    let LogIn::Command { moved_by, .. } = provider.log_in() else { return Vec::new() };
-    // A client is started without the daemon's variables, so only its very default needs none.
-    let default = paths.places.iter().find(|place| place.provider == provider.id()).map(|place| &*place.usual);
-    let Some(file) = at.file().filter(|file| default != Some(*file)) else { return Vec::new() };
-    let of_place = |place: &Place| {
-        let levels = Path::new(place.file).components().count();
-        file.ends_with(place.file).then(|| file.ancestors().nth(levels))?
-    };
-    let Some(dir) = provider.store().places.iter().find_map(of_place).or(file.parent()) else { return Vec::new() };
-    moved_by.iter().map(|variable| ((*variable).to_owned(), dir.to_owned())).collect()
-}
-
 /// Whether an account can go on as it is under a changed config.
 fn is_same_login(one: &config::Account, other: &config::Account) -> bool {
     one.provider == other.provider
@@ -337,37 +314,4 @@ fn is_same_login(one: &config::Account, other: &config::Account) -> bool {
 /// How the config wants the network reached.
 pub(super) fn network(config: &Config) -> Network {
     Network { proxy: config.network.proxy.clone(), ca_file: config.network.ca_file.clone() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_login_elsewhere_is_reached_by_the_variables_of_every_client_that_the_command_may_be() {
-        let paths = Paths::in_home(Path::new("/home/ada"));
-        for (provider, file, line) in [
-            ("claude", "/home/ada/.claude/.credentials.json", Ok("claude /login")),
-            ("claude", "/srv/c/.credentials.json", Ok("CLAUDE_CONFIG_DIR=/srv/c claude /login")),
-            ("codex", "/home/ada/.codex/auth.json", Ok("codex login")),
-            ("codex", "/home/ada/.config/codex/auth.json", Ok("CODEX_HOME=/home/ada/.config/codex codex login")),
-            ("codex", "/srv/c/auth.json", Ok("CODEX_HOME=/srv/c codex login")),
-            ("codex", "/srv/c/work.json", Ok("CODEX_HOME=/srv/c codex login")),
-            ("gemini", "/srv/g/.gemini/oauth_creds.json", Ok("GEMINI_CLI_HOME=/srv/g gemini")),
-            (
-                "kimi",
-                "/home/ada/.kimi/credentials/kimi-code.json",
-                Ok("KIMI_CODE_HOME=/home/ada/.kimi KIMI_SHARE_DIR=/home/ada/.kimi kimi login"),
-            ),
-            ("kimi", "/srv/k/credentials/kimi-code.json", Ok("KIMI_CODE_HOME=/srv/k KIMI_SHARE_DIR=/srv/k kimi login")),
-            ("antigravity", "/srv/a/token", Ok("agy")),
-            ("cursor", "/srv/c/state.vscdb", Err("sign in in Cursor's settings")),
-        ] {
-            let (name, id) = (AccountName::parse(provider).unwrap(), provider::ALL.map(provider::Provider::id));
-            let id = id.into_iter().find(|id| id.as_str() == provider).unwrap();
-            let account =
-                config::Account::discovered(name, id, Whereabouts::File(file.into()), &Config::default().poll);
-            assert_eq!(log_in(&account, &paths).as_deref(), line.as_ref().copied(), "{file}");
-        }
-    }
 }

@@ -239,6 +239,14 @@ impl Account {
         matches!(self.activity, Activity::Rotating(..))
     }
 
+    /// The access token of the usage request under way.
+    pub fn asking(&self) -> Option<Fingerprint> {
+        match self.activity {
+            Activity::Asking(token) => Some(token),
+            _ => None,
+        }
+    }
+
     /// Whether the credential file is believed to be gone.
     pub fn is_absent(&self) -> bool {
         self.credential == Some(Credential::Absent)

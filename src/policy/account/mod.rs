@@ -350,7 +350,8 @@ impl Account {
         }
     }
 
-    fn login(&self) -> Option<&Login> {
+    /// The login in the credential file, as last looked at.
+    pub fn login(&self) -> Option<&Login> {
         self.credential.as_ref().and_then(Credential::login)
     }
 

@@ -106,6 +106,8 @@ pub struct Report<'a> {
     pub limited_to: Option<&'a str>,
     /// Who used it.
     pub caller: Option<&'a str>,
+    /// It is about another token than the one in the file now: that it was refused is counted, and says nothing of this one.
+    pub is_outdated: bool,
 }
 
 /// The account to use.
@@ -329,10 +331,12 @@ impl Pool {
         let model = report.model.map(str::to_owned).or(last);
         let closed = model.and_then(|model| self.weigh_model(provider, &model, report.outcome, now.moment));
 
+        let is_refusal = matches!(report.outcome, Outcome::Auth | Outcome::AuthPermanent);
+        let outcome = if report.is_outdated && is_refusal { Outcome::Refused } else { report.outcome };
         let standing = self.standings.entry(of.login.clone()).or_default();
         let before = standing.clone();
         let booking = Booking {
-            outcome: report.outcome,
+            outcome,
             demand: report.demand,
             model: report.limited_to,
             token: of.token,
@@ -357,8 +361,7 @@ impl Pool {
                 ..Tally::default()
             },
         );
-        let is_auth = matches!(report.outcome, Outcome::Auth | Outcome::AuthPermanent);
-        Booked { out: is_out, is_news: begins, check: begins && is_auth, closed }
+        Booked { out: is_out, is_news: begins, check: begins && is_refusal, closed }
     }
 
     /// Counts access tokens that were handed out.

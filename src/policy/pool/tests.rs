@@ -128,14 +128,24 @@ impl World {
     }
 
     fn report(&mut self, account: &str, outcome: Outcome) -> Booked {
-        self.tell(account, Report { outcome, demand: None, model: None, limited_to: None, caller: None })
+        self.tell(
+            account,
+            Report { outcome, demand: None, model: None, limited_to: None, caller: None, is_outdated: false },
+        )
     }
 
     fn limited(&mut self, account: &str, seconds: u64) -> Booked {
         let demand = Some(Duration::from_secs(seconds));
         self.tell(
             account,
-            Report { outcome: Outcome::RateLimited, demand, model: None, limited_to: None, caller: None },
+            Report {
+                outcome: Outcome::RateLimited,
+                demand,
+                model: None,
+                limited_to: None,
+                caller: None,
+                is_outdated: false,
+            },
         )
     }
 }
@@ -319,7 +329,17 @@ fn a_demand_is_clamped_and_a_limit_of_one_model_keeps_the_account_for_the_others
 
     let mut world = World::new(&[0.0]);
     let limited_to = Some("Opus");
-    world.tell("a", Report { outcome: Outcome::RateLimited, demand: None, model: None, limited_to, caller: None });
+    world.tell(
+        "a",
+        Report {
+            outcome: Outcome::RateLimited,
+            demand: None,
+            model: None,
+            limited_to,
+            caller: None,
+            is_outdated: false,
+        },
+    );
     assert_eq!(world.any(), "a");
     assert_eq!(world.select(Some("opus"), None), "a sonnet");
     world.at = 300;
@@ -348,6 +368,23 @@ fn a_login_refused_for_good_comes_back_by_its_file_a_person_or_the_daemons_own_p
         act(&mut world);
         assert_eq!(world.any(), if is_back { "a" } else { "a person" }, "{way}");
     }
+}
+
+#[test]
+fn a_refusal_of_a_token_that_was_replaced_meanwhile_is_counted_and_a_rate_limit_is_the_logins_own() {
+    let mut world = World::new(&[0.0]);
+    let outdated = Report {
+        outcome: Outcome::AuthPermanent,
+        demand: None,
+        model: None,
+        limited_to: None,
+        caller: None,
+        is_outdated: true,
+    };
+    let booked = world.tell("a", outdated);
+    assert!(!booked.is_news && !booked.check && booked.out.is_none());
+    assert_eq!(world.pool.take_unstored(now(0)).tallies["login a"].failures, 1);
+    assert!(world.tell("a", Report { outcome: Outcome::RateLimited, ..outdated }).is_news);
 }
 
 /// Everything the pool has stored, and nothing else, goes on.
@@ -395,7 +432,14 @@ impl Pool {
 fn a_timeout_rotates_and_leaves_no_pause_and_what_a_caller_gave_up_is_nobodys_fault() {
     let mut world = World::new(&[0.0, 50.0]);
     assert_eq!(world.select(None, Some("me")), "a");
-    let timeout = Report { outcome: Outcome::Timeout, demand: None, model: None, limited_to: None, caller: Some("me") };
+    let timeout = Report {
+        outcome: Outcome::Timeout,
+        demand: None,
+        model: None,
+        limited_to: None,
+        caller: Some("me"),
+        is_outdated: false,
+    };
     let booked = world.tell("a", timeout);
     assert!(booked.out.is_none() && !booked.is_news);
     assert_eq!(world.select(None, Some("me")), "b");
@@ -445,8 +489,14 @@ fn three_overloads_in_a_row_lead_to_the_next_model_and_quiet_or_a_success_back_t
     assert_eq!(opus(&mut world), "a sonnet");
     world.at = 300;
     assert_eq!(opus(&mut world), "b opus");
-    let overloaded =
-        |model| Report { outcome: Outcome::Overloaded, demand: None, model, limited_to: None, caller: None };
+    let overloaded = |model| Report {
+        outcome: Outcome::Overloaded,
+        demand: None,
+        model,
+        limited_to: None,
+        caller: None,
+        is_outdated: false,
+    };
     world.tell("b", overloaded(Some("claude-opus-4-5")));
     assert_eq!(opus(&mut world), "a sonnet", "one more closes it again");
     for _ in 0..3 {
@@ -562,7 +612,7 @@ proptest! {
                 Turn::Report(account, outcome, demand) => {
                     let name = ["a", "b", "c"][account];
                     let demand_of = demand.map(Duration::from_secs);
-                    let report = Report { outcome, demand: demand_of, model: None, limited_to: None, caller: None };
+                    let report = Report { outcome, demand: demand_of, model: None, limited_to: None, caller: None, is_outdated: false };
                     let booked = world.tell(name, report);
                     match outcome {
                         Outcome::RateLimited => barred[account] = barred[account].max(world.at + demand.unwrap_or(0)),

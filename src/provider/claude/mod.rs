@@ -55,6 +55,15 @@ impl Provider for Claude {
         LogIn::Command { line: "claude /login", moved_by: &["CLAUDE_CONFIG_DIR"] }
     }
 
+    fn token_variable(&self) -> Option<&'static str> {
+        Some("CLAUDE_CODE_OAUTH_TOKEN")
+    }
+
+    /// All of them go before the login of /login (code.claude.com, "Authentication precedence").
+    fn overruled_by(&self) -> &'static [&'static str] {
+        &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"]
+    }
+
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {
         login::read(content)
     }

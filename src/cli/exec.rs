@@ -14,7 +14,7 @@ use clap::Args;
 use super::page::Page;
 use super::select::{Among, failure, note};
 use super::{Daemon, Exit, Failure};
-use crate::control::pool::{Select, Selection};
+use crate::control::select::{Select, Selection};
 use crate::provider::{self, LogIn};
 
 /// Arguments of `exec`.

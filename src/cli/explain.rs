@@ -5,8 +5,8 @@ use clap::Args;
 use super::page::{Page, Tone, plain};
 use super::status::heading;
 use super::{Daemon, Exit, Failure, print};
-use crate::control::pool::Pooled;
 use crate::control::reply::Explanation;
+use crate::control::report::Pooled;
 use crate::control::wire::Gate;
 use crate::model::{AccountName, Exchange};
 

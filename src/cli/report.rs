@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::page::{Page, plain};
 use super::{Daemon, Exit, Failure, print};
-use crate::control::pool::{Receipt, Report, Wait};
+use crate::control::report::{Receipt, Report, Wait};
 use crate::model::{AccountName, Outcome};
 
 /// Bytes of an answer's text that are taken from stdin.

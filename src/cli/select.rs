@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::page::{Page, plain};
 use super::{Daemon, Exit, Failure, print};
-use crate::control::pool::{Nothing, Select, Selection};
+use crate::control::select::{Nothing, Select, Selection};
 use crate::provider;
 
 /// What to choose among, and for whom.
@@ -105,8 +105,8 @@ fn provider_name(name: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::pool::PassedOver;
     use crate::control::reply::Problem;
+    use crate::control::select::PassedOver;
     use crate::control::wire::sample;
 
     fn nothing(status: u16, passed_over: bool) -> Nothing {

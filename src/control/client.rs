@@ -17,8 +17,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::ingest::HandOver;
-use super::pool::{Nothing, Receipt, Report, Select, Selection};
 use super::reply::{Answer, Explanation, Problem, command_word};
+use super::report::{Receipt, Report};
+use super::select::{Nothing, Select, Selection};
 use super::wire::Status;
 use crate::model::AccountName;
 use crate::policy::account::Command;

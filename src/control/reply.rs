@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pool::Pooled;
+use super::report::Pooled;
 use super::wire::{Account, SCHEMA, deadline, past};
 use crate::model::{AccountName, Exchange};
 use crate::policy::account::{self, Command, Verdict};

@@ -33,8 +33,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ingest::{self, HandOver};
-use super::pool::{self, Pooled};
 use super::reply::{Answer, Event, Explanation, Problem};
+use super::report::{self, Pooled};
+use super::select;
 use super::wire::Status;
 use crate::model::AccountName;
 use crate::policy::account::Command;
@@ -278,7 +279,7 @@ async fn select(State(handle): State<Handle>, body: Result<Bytes, BytesRejection
         Ok(asked) => asked,
         Err((status, why)) => return problem(status, &why),
     };
-    match pool::select(&handle, asked).await {
+    match select::select(&handle, asked).await {
         // It may hold a token.
         Ok(selection) => ([(header::CACHE_CONTROL, "no-store")], Json(selection)).into_response(),
         Err(nothing) => problem_json(nothing.problem.status, &nothing),
@@ -286,7 +287,7 @@ async fn select(State(handle): State<Handle>, body: Result<Bytes, BytesRejection
 }
 
 async fn report(State(handle): State<Handle>, body: Result<Bytes, BytesRejection>) -> Response {
-    let taken = async { pool::report(&handle, document(body)?).await };
+    let taken = async { report::report(&handle, document(body)?).await };
     match taken.await {
         Ok(receipt) => Json(receipt).into_response(),
         Err((status, why)) => problem(status, &why),

@@ -9,11 +9,14 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selecting};
+use super::{Supervisor, Wake, tell};
 use crate::clock::Clock;
+use crate::credential::watch::Subject;
 use crate::model::{AccountName, Endpoint, LocalReading};
 use crate::policy::account::{Answer, Command};
 use crate::policy::status::{AccountState, AccountView};
-use crate::policy::time::Stamp;
+use crate::policy::time::{Now, Stamp};
+use crate::service;
 
 /// The whole daemon, at one moment.
 #[derive(Debug, Clone)]
@@ -84,6 +87,41 @@ pub struct Transition {
     pub until: Option<Stamp>,
     /// What a person must do.
     pub action: String,
+}
+
+impl Supervisor {
+    /// Shows everyone what the daemon has come to.
+    pub(super) fn publish(&mut self, now: Now) {
+        for (name, held) in &mut self.accounts {
+            if std::mem::take(&mut held.touched) {
+                held.view = Arc::new(held.account.view(now));
+                let wake = Wake::Account(name.clone());
+                self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
+            }
+        }
+        let accounts = self.accounts.values().map(|held| held.view.clone()).collect();
+        let healthy = |name: &AccountName| (name.clone(), self.watch.healthy(&Subject::Account(name.clone())));
+        let refused = self.refused.as_ref().map(|why| format!("the new config is refused: {why}"));
+        let snapshot = Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            notice: self.notice.clone().or(refused),
+            accounts,
+            watch_healthy: self.accounts.keys().map(healthy).collect(),
+            traffic: self.traffic.clone(),
+        };
+        self.snapshots.send_replace(Arc::new(snapshot));
+        let line = if self.stopping {
+            "stopping as soon as no refresh is under way".to_owned()
+        } else {
+            tell::status_line(self.accounts.values().map(|held| &*held.view), self.refused.as_deref())
+        };
+        if line != self.status_line {
+            service::status(&line);
+            self.status_line = line;
+        }
+    }
 }
 
 /// Something on its way to the loop.

@@ -364,38 +364,6 @@ impl Supervisor {
             self.schedule.set(&Wake::Watchdog, Some(now.moment + quarter), quarter);
         }
     }
-
-    fn publish(&mut self, now: Now) {
-        for (name, held) in &mut self.accounts {
-            if std::mem::take(&mut held.touched) {
-                held.view = Arc::new(held.account.view(now));
-                let wake = Wake::Account(name.clone());
-                self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
-            }
-        }
-        let accounts = self.accounts.values().map(|held| held.view.clone()).collect();
-        let healthy = |name: &AccountName| (name.clone(), self.watch.healthy(&Subject::Account(name.clone())));
-        let refused = self.refused.as_ref().map(|why| format!("the new config is refused: {why}"));
-        let snapshot = Snapshot {
-            version: env!("CARGO_PKG_VERSION"),
-            pid: std::process::id(),
-            started_at: self.started_at,
-            notice: self.notice.clone().or(refused),
-            accounts,
-            watch_healthy: self.accounts.keys().map(healthy).collect(),
-            traffic: self.traffic.clone(),
-        };
-        self.snapshots.send_replace(Arc::new(snapshot));
-        let line = if self.stopping {
-            "stopping as soon as no refresh is under way".to_owned()
-        } else {
-            tell::status_line(self.accounts.values().map(|held| &*held.view), self.refused.as_deref())
-        };
-        if line != self.status_line {
-            service::status(&line);
-            self.status_line = line;
-        }
-    }
 }
 
 async fn next_signal(signals: &mut Option<Signals>) -> Signal {

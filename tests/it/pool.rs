@@ -241,7 +241,7 @@ fn what_a_client_reports_of_its_traffic_is_shown_and_puts_the_next_poll_off() {
         "--header",
         &reset,
     ];
-    assert_eq!(said(&house, &args), ("ok: counted".to_owned(), Some(0)));
+    assert_eq!(said(&house, &args), ("ok: the request was answered".to_owned(), Some(0)));
     wait_for("the reading", || daemon.account()["source"] == "client");
     let after = daemon.account();
     let five_hour = after["windows"].as_array().unwrap().iter().find(|window| window["id"] == "five_hour").unwrap();
@@ -353,7 +353,7 @@ fn a_wrong_question_is_told_what_is_wrong_with_it() {
         ("/v1/report", json!({"account": "a", "outcome": "fine"}), 422, "outcome must be one of ok, rate-limited"),
         ("/v1/report", json!({"account": "a", "outcome": "ok", "retry_after": "soon"}), 422, "retry_after must be"),
         ("/v1/report", json!({"account": "a", "outcome": "ok", "model": "x\ny"}), 422, "no control characters"),
-        ("/v1/report", json!([]), 400, "could not be read"),
+        ("/v1/report", json!("x"), 400, "could not be read"),
     ] {
         let (got, problem) = line.post(path, &document).unwrap();
         assert_eq!(got, status, "{document}");

@@ -2,196 +2,30 @@
 //!
 //! Owns who is passed over and why, the order among the others, which caller stays with which account, and what a
 //! report changes. It says nothing of when quotad itself may ask: a usage gate that cools makes an account's numbers
-//! older, not the account unusable, so such an account merely stands behind the others. `standing` is what clients
-//! reported of a login, `headroom` what is left to use, `overload` which model.
+//! older, not the account unusable, so such an account merely stands behind the others. `choice` ranks,
+//! `standing` is what clients reported of a login, `headroom` what is left to use, `overload` which model; `face` is what
+//! goes in and comes out.
 //!
 //! Never chooses among vendors, and never keeps a caller waiting: where nothing is available it says until when.
 
+mod choice;
+mod face;
 mod headroom;
 mod overload;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use self::headroom::{Headroom, headroom, names};
+pub use self::face::{Booked, Candidate, Choice, PassedOver, PoolRules, Report, Tally, Unavailable, Unstored, Wish};
+use self::headroom::names;
 use self::overload::{Overloads, in_order, listed};
 pub use self::standing::StandingRecord;
 use self::standing::{Booking, Standing};
-use super::ladder::Ladder;
-use super::status::AccountState;
 use super::time::{BootId, Dice, Moment, Now, Stamp};
-use crate::model::{AccountName, Fingerprint, Outcome, ProviderId, Reading};
+use crate::model::{Fingerprint, Outcome, ProviderId};
 
-/// Accounts whose headroom differs by less than this many points are used in turn.
-const STEP: f64 = 5.0;
 /// So many callers are remembered at most, the latest.
 const MOST_CALLERS: usize = 4096;
-
-/// Everything configurable that the pool's decisions depend on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PoolRules {
-    /// The waits after rate limits of which the vendor did not say how long.
-    pub rate: Ladder,
-    /// What a vendor may demand at most.
-    pub max_retry_after: Duration,
-    /// So many refusals of a login in a row take the account out.
-    pub auth_after: u32,
-    /// The waits after those.
-    pub auth: Ladder,
-    /// The waits after unpaid bills.
-    pub billing: Ladder,
-    /// Lengthens every wait by up to this share.
-    pub jitter: f64,
-    /// So many overloads in a row close a model.
-    pub overloaded_after: u32,
-    /// For so long after the last of them.
-    pub quiet: Duration,
-    /// Models, each list in the order in which they take each other's place.
-    pub fallback: Vec<Vec<String>>,
-}
-
-/// What a caller asks for.
-#[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
-    /// Whose accounts.
-    pub provider: ProviderId,
-    /// The model, as the caller spells it.
-    pub model: Option<&'a str>,
-    /// Who asks: the same caller gets the same account as long as it is available.
-    pub caller: Option<&'a str>,
-    /// Only a login whose access token is good now.
-    pub needs_token: bool,
-    /// Only a login that a client can be pointed at.
-    pub needs_environment: bool,
-}
-
-/// An account of the provider, as the daemon knows it.
-#[derive(Debug, Clone)]
-pub struct Candidate<'a> {
-    /// Its label.
-    pub name: &'a AccountName,
-    /// What its standing belongs to: see [`super::account::Account::login_key`].
-    pub login: String,
-    /// The same while the login had no name.
-    pub unnamed: Option<String>,
-    /// Names the access token in the file; `None` where there is no login to use.
-    pub token: Option<Fingerprint>,
-    /// Whether that token has not expired.
-    pub token_lives: bool,
-    /// Why no client can be pointed at this login; `None` where one can.
-    pub unreachable: Option<&'static str>,
-    /// How it is.
-    pub state: AccountState,
-    /// When that changes by itself.
-    pub until: Option<Stamp>,
-    /// What is left.
-    pub reading: Option<&'a Reading>,
-    /// How much a point of its plan is worth beside one of another; above zero.
-    pub weight: f64,
-    /// The interval in force.
-    pub interval: Duration,
-}
-
-/// What a client says of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct Report<'a> {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// How long the vendor asked to be left alone.
-    pub demand: Option<Duration>,
-    /// The model that was used; without it the one that was last given out to this caller, or with this account.
-    pub model: Option<&'a str>,
-    /// The model that a refusal is limited to, by the vendor's word.
-    pub limited_to: Option<&'a str>,
-    /// Who used it.
-    pub caller: Option<&'a str>,
-    /// It is about another token than the one in the file now: that it was refused is counted, and says nothing of this one.
-    pub is_outdated: bool,
-}
-
-/// The account to use.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
-    /// Its label.
-    pub account: AccountName,
-    /// The model to use, where one was asked for.
-    pub model: Option<String>,
-    /// Points of percent left in its binding window; `None` where that is not known.
-    pub headroom: Option<f64>,
-    /// Why it is this one, as a clause.
-    pub said: String,
-    /// The others that were not available.
-    pub passed_over: Vec<PassedOver>,
-}
-
-/// Nothing can be used now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Unavailable {
-    /// The soonest moment something will be; `None` where nothing comes back by itself.
-    pub until: Option<Stamp>,
-    /// Whether a person must act on every one of them.
-    pub needs_person: bool,
-    /// Why, each.
-    pub passed_over: Vec<PassedOver>,
-}
-
-/// An account that cannot be used now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PassedOver {
-    /// Its label.
-    pub account: AccountName,
-    /// Why, as a clause.
-    pub reason: String,
-    /// Until when; `None` where that is not known, or not a matter of time.
-    pub until: Option<Stamp>,
-    /// Whether it stays so until a person acts.
-    pub needs_person: bool,
-}
-
-/// What a report came to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Booked {
-    /// Why the account is out, if it is.
-    pub out: Option<PassedOver>,
-    /// Whether this report took it out.
-    pub is_news: bool,
-    /// The daemon had better find out by itself whether the login works.
-    pub check: bool,
-    /// The model that this report closed.
-    pub closed: Option<String>,
-}
-
-/// What is counted of a login: sums to be added to what is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// Times it was given out.
-    pub selects: u64,
-    /// Access tokens handed out.
-    pub tokens: u64,
-    /// Reports about it.
-    pub reports: u64,
-    /// Of these, successes.
-    pub successes: u64,
-    /// Of these, failures; what a caller gave up, or should not have sent, is neither.
-    pub failures: u64,
-    /// Pauses that reports began.
-    pub cooldowns: u64,
-    /// When it was last given out.
-    pub last_used: Option<Stamp>,
-}
-
-impl Tally {
-    fn add(&mut self, other: &Self) {
-        self.selects += other.selects;
-        self.tokens += other.tokens;
-        self.reports += other.reports;
-        self.successes += other.successes;
-        self.failures += other.failures;
-        self.cooldowns += other.cooldowns;
-        self.last_used = self.last_used.max(other.last_used);
-    }
-}
 
 /// When and for what a login was last given out.
 #[derive(Debug, Clone, Default)]
@@ -221,17 +55,6 @@ pub struct Pool {
     /// Whose standing is not stored as it is.
     unstored: BTreeSet<String>,
     owed: BTreeMap<String, Tally>,
-}
-
-/// An account that can be used, and how it ranks.
-struct Available<'c, 'a> {
-    candidate: &'c Candidate<'a>,
-    headroom: Option<f64>,
-    /// The lower the better.
-    tier: u8,
-    /// The higher the better.
-    worth: f64,
-    turn: u64,
 }
 
 impl Pool {
@@ -453,96 +276,6 @@ impl Pool {
         None
     }
 
-    /// The best account for a model: the caller's own while it is available, else the first in rank.
-    fn best<'c, 'a>(
-        &self,
-        wish: &Wish<'_>,
-        model: Option<&str>,
-        candidates: &'c [Candidate<'a>],
-        now: Now,
-    ) -> Option<Available<'c, 'a>> {
-        let own = wish.caller.and_then(|caller| self.callers.get(&(wish.provider, caller.to_owned())));
-        let available = candidates.iter().filter(|one| self.passed_over(wish, model, one, now).is_none());
-        let ranked = available.map(|candidate| {
-            let headroom = match headroom(candidate.reading, model, now.stamp) {
-                Headroom::Left(left) => Some(left),
-                Headroom::Exhausted { .. } | Headroom::Unknown => None,
-            };
-            let is_doubted =
-                self.standings.get(&candidate.login).is_some_and(|standing| standing.is_doubted(now.moment));
-            let tier = match candidate.state {
-                _ if is_doubted => 3,
-                AccountState::Throttled | AccountState::Failing | AccountState::Offline => 2,
-                _ if headroom.is_none() => 1,
-                _ => 0,
-            };
-            let worth = headroom.map_or(1.0, |left| (left / STEP).ceil()) * candidate.weight;
-            let turn = self.uses.get(&candidate.login).map_or(0, |used| used.turn);
-            Available { candidate, headroom, tier, worth, turn }
-        });
-        let is_own = |one: &Available<'_, '_>| own.is_some_and(|own| own.login == one.candidate.login);
-        ranked.min_by(|one, other| {
-            let own = is_own(other).cmp(&is_own(one));
-            let rank = own.then(one.tier.cmp(&other.tier)).then(other.worth.total_cmp(&one.worth));
-            rank.then(one.turn.cmp(&other.turn))
-        })
-    }
-
-    /// Why an account cannot be used for a model now; `None` where it can.
-    fn passed_over(&self, wish: &Wish<'_>, model: Option<&str>, of: &Candidate<'_>, now: Now) -> Option<PassedOver> {
-        let person = |reason: &str| Some((reason.to_owned(), None, true));
-        let wait = |reason: String, until| Some((reason, until, false));
-        let found = match of.state {
-            AccountState::Paused => person("paused by you"),
-            AccountState::Dead => person("this login was refused for good"),
-            AccountState::SignedOut => person("nobody is logged in"),
-            AccountState::NoPermission => person("scope, plan or organisation forbids it"),
-            AccountState::AuthPaused => wait("this login was refused several times in a row".to_owned(), of.until),
-            AccountState::Starting if of.token.is_none() => wait("not looked at yet".to_owned(), Some(now.stamp)),
-            _ if of.token.is_none() => person("its credential file cannot be read"),
-            _ if wish.needs_token && !of.token_lives => wait("its access token has expired".to_owned(), None),
-            _ => None,
-        };
-        let unreachable = of.unreachable.filter(|_| wish.needs_environment);
-        let found = found.or_else(|| unreachable.and_then(person));
-        let found = found.map(|(reason, until, needs_person)| PassedOver {
-            account: of.name.clone(),
-            reason,
-            until,
-            needs_person,
-        });
-        found.or_else(|| self.out(of, model, now)).or_else(|| match headroom(of.reading, model, now.stamp) {
-            Headroom::Exhausted { label, until } => {
-                let reason = format!("its {label} window is used up");
-                Some(PassedOver { account: of.name.clone(), reason, until, needs_person: false })
-            }
-            Headroom::Left(_) | Headroom::Unknown => None,
-        })
-    }
-
-    /// Why this account and this model.
-    fn said(
-        &self,
-        wish: &Wish<'_>,
-        model: Option<&str>,
-        is_closed: bool,
-        headroom: Option<f64>,
-        is_overloaded: impl Fn(&str) -> bool,
-    ) -> String {
-        let left = match headroom {
-            Some(left) => format!("{left:.0} % is left in its binding window"),
-            None => "what is left is not known".to_owned(),
-        };
-        match (wish.model, model) {
-            _ if is_closed => format!("every model that could be used is overloaded; {left}"),
-            (Some(wanted), Some(model)) if wanted != model => {
-                let why = if is_overloaded(wanted) { "overloaded" } else { "used up or limited on every account" };
-                format!("{wanted} is {why}, so {model}; {left}")
-            }
-            _ => left,
-        }
-    }
-
     fn hand_out(&mut self, wish: &Wish<'_>, to: &Candidate<'_>, model: Option<&str>, now: Now) {
         self.turn += 1;
         let model = model.map(str::to_owned);
@@ -564,15 +297,6 @@ impl Pool {
     fn tally(&mut self, login: &str, tally: Tally) {
         self.owed.entry(login.to_owned()).or_default().add(&tally);
     }
-}
-
-/// What is to be stored: see [`Pool::take_unstored`].
-#[derive(Debug, Default)]
-pub struct Unstored {
-    /// By login; durable.
-    pub standings: BTreeMap<String, Option<StandingRecord>>,
-    /// By login.
-    pub tallies: BTreeMap<String, Tally>,
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! Choices and reports, over a small world with a clock of its own.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Source, Window};
+use crate::model::{AccountName, Reading, Source, Window};
+use crate::policy::ladder::Ladder;
+use crate::policy::status::AccountState;
 use crate::policy::time::Loaded;
 
 const CLAUDE: ProviderId = ProviderId::new("claude");

@@ -344,7 +344,7 @@ mod tests {
             (403, "usage_not_included", "no", "billing"),
             (403, "billing_error", "no", "billing"),
             (429, "insufficient_quota", "You exceeded your current quota", "billing"),
-            (429, "error", "You exceeded your current quota", "billing"),
+            (429, "error", "You exceeded your current quota", "rate-limited"),
             (429, "billing_hard_limit_reached", "no", "billing"),
             (429, "workspace_owner_credits_depleted", "no", "billing"),
             (400, "out_of_credits", "no", "billing"),

@@ -68,7 +68,6 @@ pub(super) const UNPAID: &[Sign] = &[
     Code("usage_not_included"),
     InCode("credits"),
     Words("credit balance is too low"),
-    Words("exceeded your current quota"),
     Words("payment required"),
     Words("out of credits"),
     Words("insufficient credits"),

@@ -385,6 +385,7 @@ pub(crate) mod sample {
                 source: Source::Api,
                 earlier: None,
             }),
+            forecasts: BTreeMap::new(),
             next_poll_at: until,
             interval: Duration::from_mins(10),
             credentials: CredentialView {

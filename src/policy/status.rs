@@ -3,8 +3,11 @@
 //! Owns the words. Holds no decision: [`super::account`] fills it from its own state, and every reader (status,
 //! bars, metrics, logs) renders the same value.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use super::forecast::Forecast;
 use super::time::Stamp;
 use crate::model::{AccountName, CredentialOwner, Exchange, ProviderId, Reading, RefreshMode};
 
@@ -148,6 +151,8 @@ pub struct AccountView {
     pub action: String,
     /// The last good reading.
     pub reading: Option<Reading>,
+    /// What was expected when it was read, by window; the shell's to fill in.
+    pub forecasts: BTreeMap<String, Forecast>,
     /// When the next poll is due; `None` when none is planned.
     pub next_poll_at: Option<Stamp>,
     /// The interval in force (configured or learned), for staleness.
@@ -242,6 +247,7 @@ mod tests {
                 source: Source::Api,
                 earlier: None,
             }),
+            forecasts: BTreeMap::new(),
             next_poll_at: None,
             interval: Duration::from_mins(10),
             credentials: CredentialView {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::history::Past;
 use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selecting};
 use super::{Supervisor, Wake, tell};
 use crate::clock::Clock;
@@ -94,7 +95,7 @@ impl Supervisor {
     pub(super) fn publish(&mut self, now: Now) {
         for (name, held) in &mut self.accounts {
             if std::mem::take(&mut held.touched) {
-                held.view = Arc::new(held.account.view(now));
+                held.view = Arc::new(AccountView { forecasts: held.forecasts.clone(), ..held.account.view(now) });
                 let wake = Wake::Account(name.clone());
                 self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
             }
@@ -131,6 +132,7 @@ pub(super) enum Ask {
     Select(Selecting, oneshot::Sender<Result<Selected, NotSelected>>),
     Report(Box<Reporting>, oneshot::Sender<Option<Reported>>),
     Pool(AccountName, oneshot::Sender<Option<PoolView>>),
+    History(AccountName, Stamp, oneshot::Sender<Option<Past>>),
 }
 
 /// A cloneable way to see and to ask the running daemon.
@@ -196,6 +198,14 @@ impl Handle {
     pub async fn pool(&self, account: AccountName) -> Option<PoolView> {
         let (answer, reply) = oneshot::channel();
         self.asks.send(Ask::Pool(account, answer)).await.ok()?;
+        reply.await.ok()?
+    }
+
+    /// What is stored of an account's past since a moment; `None` when there is no such account or the daemon is
+    /// stopping.
+    pub async fn history(&self, account: AccountName, since: Stamp) -> Option<Past> {
+        let (answer, reply) = oneshot::channel();
+        self.asks.send(Ask::History(account, since, answer)).await.ok()?;
         reply.await.ok()?
     }
 }

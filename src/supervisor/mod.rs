@@ -3,10 +3,11 @@
 //! Owns every account's state machine, the schedule with its single timer, the state, and the snapshot that everyone
 //! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests
 //! and file work run beside it and report back. `roster` turns the config into accounts, `perform` does what the
-//! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `handle` is
-//! what others see.
+//! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `history` keeps
+//! the past, `handle` is what others see.
 
 pub mod handle;
+pub mod history;
 mod perform;
 pub mod pool;
 pub mod reach;
@@ -91,6 +92,7 @@ enum Wake {
     Watchdog,
     StopLimit,
     Storage,
+    Prune,
 }
 
 /// The daemon, from start to stop.
@@ -216,6 +218,7 @@ impl Supervisor {
             tracing::info!(event = "config-note", "{note}");
         }
         supervisor.watch_config();
+        supervisor.plan_pruning();
         supervisor.enrol();
         // From here on what is stored is known again.
         supervisor.cautious = false;
@@ -305,6 +308,7 @@ impl Supervisor {
             Wake::Discovery => self.enrol(),
             Wake::Watchdog => self.feed_watchdog(self.clock.now()),
             Wake::Storage => self.catch_up(),
+            Wake::Prune => self.prune(),
             Wake::StopLimit => {
                 tracing::error!(event = "stopped", "a refresh did not end in time; its fence stays open");
                 self.accounts.clear();

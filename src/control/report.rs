@@ -209,3 +209,59 @@ impl Receipt {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::wire::sample;
+    use crate::policy::pool::{Booked, PassedOver as Over};
+
+    #[test]
+    fn a_receipt_says_what_it_was_taken_for_and_what_follows() {
+        let out = Over {
+            account: sample::name("a"),
+            reason: "a client reported a rate limit".to_owned(),
+            until: Some(sample::at("2026-11-25T12:20:00.5Z")),
+            needs_person: false,
+        };
+        let quiet = Booked { out: None, is_news: false, check: false, closed: None };
+        let reported = |booked, is_outdated| Reported { booked, check_at: None, is_outdated, stored: true };
+        for (why, reported, said) in [
+            (None, reported(quiet.clone(), false), "counted"),
+            (Some("so it is"), reported(quiet.clone(), false), "so it is"),
+            (None, reported(quiet.clone(), true), "it is about another token than the one in the file now"),
+            (
+                Some("so it is"),
+                reported(Booked { closed: Some("opus".to_owned()), ..quiet.clone() }, false),
+                "so it is; opus counts as overloaded",
+            ),
+            (
+                None,
+                reported(Booked { out: Some(out), ..quiet }, false),
+                "clients are kept off a: a client reported a rate limit",
+            ),
+        ] {
+            let receipt = Receipt::of(&sample::name("a"), Outcome::RateLimited, why, reported);
+            assert_eq!(receipt.said, said);
+            assert_eq!(receipt.until.is_some(), receipt.out);
+            assert!(receipt.until.is_none_or(|until| until == sample::at("2026-11-25T12:20:01Z")), "never too early");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_seconds_or_words_and_nothing_else() {
+        let wait = |json: serde_json::Value| serde_json::from_value::<Wait>(json).ok().and_then(|wait| wait.length());
+        for (json, seconds) in [
+            (serde_json::json!(990), Some(990.0)),
+            (serde_json::json!(0.5), Some(0.5)),
+            (serde_json::json!("5m"), Some(300.0)),
+            (serde_json::json!(-1), None),
+            (serde_json::json!(1e300), None),
+            (serde_json::json!("soon"), None),
+            (serde_json::json!("-5m"), None),
+            (serde_json::json!([]), None),
+        ] {
+            assert_eq!(wait(json.clone()).map(|length| length.as_secs_f64()), seconds, "{json}");
+        }
+    }
+}

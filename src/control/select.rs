@@ -216,3 +216,86 @@ pub(super) fn name_fits(what: &str, name: Option<&str>) -> Result<(), String> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::wire::sample;
+    use crate::policy::pool::{PassedOver as Over, Unavailable};
+
+    fn unavailable(needs_person: bool) -> Nothing {
+        let over = Over { account: sample::name("a"), reason: "so it is".to_owned(), until: None, needs_person };
+        let until = (!needs_person).then(sample::now);
+        Nothing::of(NotSelected::Unavailable(Unavailable { until, needs_person, passed_over: vec![over] }))
+    }
+
+    #[test]
+    fn nothing_to_use_is_a_problem_whose_status_says_whether_waiting_helps() {
+        let claude = ProviderId::new("claude");
+        for (none, status, detail) in [
+            (Nothing::of(NotSelected::NoAccount(Some(claude))), 404, "there is no account of claude"),
+            (Nothing::of(NotSelected::NoAccount(None)), 404, "there is no account: "),
+            (
+                Nothing::of(NotSelected::WhichProvider(vec![claude, ProviderId::new("codex")])),
+                422,
+                "name one: claude, codex",
+            ),
+            (Nothing::of(NotSelected::TokensStay), 403, "hand-out-tokens = true"),
+            (Nothing::of(NotSelected::TokenGone), 503, "ask again"),
+            (Nothing::of(NotSelected::Stopping), 503, "is stopping"),
+            (unavailable(false), 409, "no account can be used now (a: so it is)"),
+            (unavailable(true), 403, "before a person acts (a: so it is)"),
+        ] {
+            assert_eq!(none.problem.status, status, "{none:?}");
+            assert!(none.problem.detail.contains(detail), "{none:?}");
+            let json = serde_json::to_value(&none).unwrap();
+            assert_eq!((&json["schema"], &json["status"]), (&1.into(), &status.into()));
+            assert_eq!(serde_json::from_value::<Nothing>(json).unwrap(), none);
+        }
+    }
+
+    #[test]
+    fn names_from_outside_are_bounded() {
+        let long = "é".repeat(LONGEST_NAME);
+        for (name, fits) in [
+            (None, true),
+            (Some("opus"), true),
+            (Some(long.as_str()), true),
+            (Some(""), false),
+            (Some(" "), false),
+            (Some("a\tb"), false),
+        ] {
+            assert_eq!(name_fits("model", name).is_ok(), fits, "{name:?}");
+        }
+        assert!(name_fits("model", Some(&(long + "é"))).is_err());
+    }
+
+    #[test]
+    fn a_token_is_in_the_document_only_where_it_was_asked_for_or_is_the_only_way_in() {
+        use crate::credential::holding::Lent;
+        use crate::policy::pool::Choice;
+        use crate::supervisor::reach::Reach;
+        for (wants, variable, shown) in [(false, None, false), (true, None, true), (false, Some("T"), true)] {
+            let choice = Choice {
+                account: sample::name("a"),
+                model: None,
+                headroom: Some(59.0),
+                said: String::new(),
+                passed_over: Vec::new(),
+            };
+            let selected = Selected {
+                choice,
+                provider: ProviderId::new("claude"),
+                reach: Ok(Reach { variables: vec![("A", None), ("B", Some("/srv".into()))], token: variable }),
+                credential: None,
+                token: Some(Lent { access: "sk-ant-oat01-FAKE".to_owned().into(), tenant: None }),
+                expires_at: None,
+            };
+            let selection = Selection::of(selected, wants);
+            let json = serde_json::to_value(&selection).unwrap();
+            assert_eq!(json.get("token").is_some(), shown, "{json}");
+            assert_eq!(json["environment"], serde_json::json!({"A": null, "B": "/srv"}));
+            assert!(!format!("{selection:?}").contains("FAKE"));
+        }
+    }
+}

@@ -228,7 +228,11 @@ fn what_a_client_reports_of_its_traffic_is_shown_and_puts_the_next_poll_off() {
     let daemon = house.start();
     all_are_ok(&daemon);
     let before = daemon.account();
-    let reset = jiff::Timestamp::now().as_second() + 3000;
+    let five_hour = |account: &Value| {
+        let windows = account["windows"].as_array().cloned().unwrap_or_default();
+        windows.into_iter().find(|window| window["id"] == "five_hour").unwrap()
+    };
+    let reset = five_hour(&before)["resets_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
     std::thread::sleep(Duration::from_millis(1100));
     let reset = format!("anthropic-ratelimit-unified-5h-reset: {reset}");
     let args = [
@@ -244,8 +248,7 @@ fn what_a_client_reports_of_its_traffic_is_shown_and_puts_the_next_poll_off() {
     assert_eq!(said(&house, &args), ("ok: the request was answered".to_owned(), Some(0)));
     wait_for("the reading", || daemon.account()["source"] == "client");
     let after = daemon.account();
-    let five_hour = after["windows"].as_array().unwrap().iter().find(|window| window["id"] == "five_hour").unwrap();
-    assert_eq!(five_hour["used_percent"], 83.0);
+    assert_eq!(five_hour(&after)["used_percent"], 83.0);
     assert!(after["next_poll_at"].as_str() > before["next_poll_at"].as_str(), "{before:#} {after:#}");
     let (told, _) = said(&house, &["select", "--json"]);
     let headroom = serde_json::from_str::<Value>(&told).unwrap()["headroom_percent"].as_f64();

@@ -183,11 +183,11 @@ pub async fn serve(socket: Socket, handle: Handle, more: Router<Handle>, stop: i
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             stream = socket.accept(), if connections.len() < CONNECTIONS => {
-                let closing = [stopping.clone(), crowded.clone()];
-                connections.spawn(converse(stream, service.clone(), closing));
-                if connections.len() == CONNECTIONS {
+                if connections.len() + 1 == CONNECTIONS {
                     std::mem::take(&mut crowded).cancel();
                 }
+                let closing = [stopping.clone(), crowded.clone()];
+                connections.spawn(converse(stream, service.clone(), closing));
             }
         }
     }

@@ -39,7 +39,9 @@ pub fn examine(dir: &Path) -> Result<Examined, DiskError> {
             Ok(Some(_)) => Examined::Sound,
             Ok(None) => Examined::Absent,
             Err(Unreadable::Newer(version)) => Examined::Newer(version),
-            Err(Unreadable::Outdated(_) | Unreadable::Damaged) => Examined::Damaged,
+            // What could not be added to the copy says nothing of the file.
+            Err(Unreadable::Outdated(_)) => Examined::Sound,
+            Err(Unreadable::Damaged) => Examined::Damaged,
         };
         if examined != Examined::Damaged {
             break;

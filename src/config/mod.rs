@@ -114,7 +114,7 @@ pub struct Pool {
     pub overloaded_after: u32,
     /// For so long after the last of them.
     pub quiet: Duration,
-    /// Models, each list in the order in which they take each other's place.
+    /// Models, each list in the order in which one takes the place of the one before it.
     pub fallback: Vec<Vec<String>>,
 }
 

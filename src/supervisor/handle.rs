@@ -91,8 +91,8 @@ pub struct Transition {
 }
 
 impl Supervisor {
-    /// Shows everyone what the daemon has come to.
-    pub(super) fn publish(&mut self, now: Now) {
+    /// Renews the view and the deadline of every account that something happened to.
+    pub(super) fn look_again(&mut self, now: Now) {
         for (name, held) in &mut self.accounts {
             if std::mem::take(&mut held.touched) {
                 held.view = Arc::new(AccountView { forecasts: held.forecasts.clone(), ..held.account.view(now) });
@@ -100,6 +100,11 @@ impl Supervisor {
                 self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
             }
         }
+    }
+
+    /// Shows everyone what the daemon has come to.
+    pub(super) fn publish(&mut self, now: Now) {
+        self.look_again(now);
         let accounts = self.accounts.values().map(|held| held.view.clone()).collect();
         let healthy = |name: &AccountName| (name.clone(), self.watch.healthy(&Subject::Account(name.clone())));
         let refused = self.refused.as_ref().map(|why| format!("the new config is refused: {why}"));

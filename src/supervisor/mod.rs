@@ -45,6 +45,8 @@ use crate::transport::{NetworkError, Transport};
 const CONFIG_DEBOUNCE: Duration = Duration::from_millis(250);
 /// How long a stop waits for a refresh in flight, beyond the deadline of its request: the file work takes time too.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
+/// Questions that wait for the loop at most; more wait in their connections.
+const QUEUE: usize = 16;
 /// How often, at most, the watches are followed anew; it rides along with other wake-ups.
 const REARM: Duration = Duration::from_mins(10);
 /// A machine that slept longer than this has to find its network again.
@@ -155,7 +157,7 @@ impl Supervisor {
     pub fn start(setup: Setup) -> Result<(Self, Handle), StartError> {
         let Setup { loaded, config_file, paths, state, clock, logging, read_only } = setup;
         let (report, reports) = mpsc::unbounded_channel();
-        let (ask, asks) = mpsc::channel(16);
+        let (ask, asks) = mpsc::channel(QUEUE);
         let (transitions, _) = broadcast::channel(256);
         let now = clock.now();
         let notice = state.set_aside().map(|kept| {
@@ -297,7 +299,10 @@ impl Supervisor {
             self.on_wake(wake);
         }
         self.note_recovery();
-        self.store_pool();
+        // While nothing can be stored, only what is asked for and the timer try.
+        if self.notice.is_none() {
+            self.store_pool();
+        }
         self.publish(now);
     }
 

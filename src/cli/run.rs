@@ -9,7 +9,7 @@ use super::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{self, Loaded};
 use crate::control::server::{self, BindError, Socket};
-use crate::export::metrics;
+use crate::export::{http, metrics};
 use crate::logging::{self, Logging};
 use crate::paths::Paths;
 use crate::service::{self, Signals};
@@ -70,12 +70,13 @@ async fn daemon(setup: Setup, socket: &Path) -> Result<(), Failure> {
     let socket = Socket::bind(socket).await?;
     let (supervisor, handle) = Supervisor::start(setup)?;
     let stop = CancellationToken::new();
+    let scraped = tokio::spawn(http::serve(handle.clone(), stop.clone()));
     let serving = tokio::spawn(server::serve(socket, handle, metrics::route(), stop.clone().cancelled_owned()));
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), "quotad is running");
     service::ready();
     supervisor.run(Some(signals), std::future::pending()).await;
     stop.cancel();
-    let _ = serving.await;
+    let _ = (serving.await, scraped.await);
     tracing::info!(event = "stopped", "quotad has stopped");
     Ok(())
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::server::{no_account, problem};
 use super::wire::{SCHEMA, deadline, past, thousandth};
+use crate::model::Reading;
 use crate::policy::status::AccountView;
 use crate::policy::time::Stamp;
 use crate::state::history::Level;
@@ -117,7 +118,7 @@ impl History {
 
 impl Window {
     fn of(PastWindow { series, levels }: PastWindow, view: &AccountView, now: Stamp) -> Self {
-        let known = view.reading.iter().flat_map(|reading| reading.every_window());
+        let known = view.reading.iter().flat_map(Reading::every_window);
         let expected = known
             .filter(|(_, window)| window.id == series.window)
             .map(|(said, window)| view.forecast(window, said, now))

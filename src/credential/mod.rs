@@ -18,5 +18,6 @@ pub mod owner;
 pub mod secret;
 mod steps;
 pub mod successor;
+pub mod token_file;
 pub mod vendor_lock;
 pub mod watch;

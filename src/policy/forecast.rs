@@ -82,9 +82,9 @@ const BUSY: usize = 5;
 /// Whether the window started over between two samples of it, `before` read first.
 ///
 /// It did when the earlier reset time passed, unless the later sample still names that same time: then it is an echo of
-/// the earlier one. It also did, early, when the level fell by more than rounding and either the reset time moved
-/// on by more than a minute or less than half of the level is left; a smaller fall under the same reset time is a
-/// vendor's correction. A reset time that moves while the level does not fall is no reset: Codex's moves with every answer as
+/// the earlier one. It also did, early, when the level fell by more than rounding and either the reset time moved on by
+/// more than a minute or less than half of the level is left; a smaller fall under the same reset time is a vendor's
+/// correction. A reset time that moves while the level does not fall is no reset: Codex's moves with every answer as
 /// long as nothing is used, and some move with the vendor's clock.
 pub fn is_reset(before: &Sample, after: &Sample) -> bool {
     let fell = before.used_percent - after.used_percent > ROUNDING;
@@ -450,6 +450,21 @@ mod tests {
         assert!((10.0..12.0).contains(&days), "52 points at 0.2 an hour: {days}");
         let slow = forecast(&credit(0.1), at(now));
         assert!(slow.burn_per_hour.unwrap() > 0.08 && slow.exhausts_at.is_none(), "{slow:?}");
+    }
+
+    #[test]
+    fn a_level_that_wobbles_by_rounding_is_not_used_and_after_a_correction_it_rises_from_there() {
+        let wobbling: Vec<Sample> =
+            (0..48).map(|hour| sample(hour * HOUR, 40.0 + (hour % 2) as f64, 7 * DAY)).collect();
+        let burn = forecast(&wobbling, at(2 * DAY)).burn_per_hour.unwrap();
+        assert!(burn < 0.02, "one point, once: {burn}");
+        let rises = |corrected: f64| [0.0, 60.0, corrected, corrected + 1.0, corrected + 2.0, corrected + 3.0];
+        let steps = |levels: [f64; 6]| -> Vec<f64> {
+            let samples: Vec<Sample> = (0..).zip(levels).map(|(n, level)| sample(10 * n, level, 7 * DAY)).collect();
+            steps(&samples).map(|(_, points)| points).collect()
+        };
+        assert_eq!(steps(rises(40.0)), [60.0, 1.0, 1.0, 1.0], "a correction");
+        assert_eq!(steps(rises(5.0)), [60.0, 5.0, 1.0, 1.0, 1.0], "an early reset");
     }
 
     #[test]

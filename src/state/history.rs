@@ -377,8 +377,8 @@ mod tests {
         }
     }
 
-    fn euros(amount: &str) -> Option<Amount> {
-        Some(Amount { amount: amount.to_owned(), unit: "EUR".to_owned() })
+    fn euros(amount: &str) -> Amount {
+        Amount { amount: amount.to_owned(), unit: "EUR".to_owned() }
     }
 
     fn reading(second: i64, windows: Vec<Window>) -> Reading {
@@ -421,9 +421,9 @@ mod tests {
             ("no time is told, before it has passed", window(40.0, 900), window(40.0, None), false),
             ("no time is told, after it has passed", window(40.0, 50), window(40.0, None), true),
             ("no percentage is told", window(40.0, 900), window(None, 900), false),
-            ("money, to the last digit", spent(euros("50.030")), spent(euros("50.031")), true),
-            ("the same money", spent(euros("50.03")), spent(euros("50.03")), false),
-            ("money is not told", spent(euros("50.03")), Window { used_percent: Some(3.0), ..spent(None) }, true),
+            ("money, to the last digit", spent(Some(euros("50.030"))), spent(Some(euros("50.031"))), true),
+            ("the same money", spent(Some(euros("50.03"))), spent(Some(euros("50.03"))), false),
+            ("money is not told", spent(Some(euros("50.03"))), Window { used_percent: Some(3.0), ..spent(None) }, true),
         ];
         for (why, before, after, is_news) in cases {
             let (_dir, state) = open();
@@ -445,7 +445,7 @@ mod tests {
     #[test]
     fn a_level_comes_back_as_it_was_read_with_what_it_replaced() {
         let (dir, state) = open();
-        let spent = Window { used: euros("50.03"), limit: euros("100.00"), ..window(41.5, 900) };
+        let spent = Window { used: Some(euros("50.03")), limit: Some(euros("100.00")), ..window(41.5, 900) };
         store(&state, 0, window(0.1 + 0.2, None));
         let changes = store(&state, 60, spent.clone());
         let before =
@@ -477,8 +477,8 @@ mod tests {
             used: Some(Amount { amount: "1.00".to_owned(), unit: unit.to_owned() }),
             ..window(None, None)
         };
-        for (n, unit) in ["EUR", "USD", "EUR"].iter().enumerate() {
-            store(&state, n as i64, spent(unit));
+        for (second, unit) in [(0, "EUR"), (1, "USD"), (2, "EUR")] {
+            store(&state, second, spent(unit));
         }
         store(&state, 9, Window::named("seven_day", "weekly"));
         let series: Vec<_> = state.series(LOGIN).into_iter().map(|series| (series.window, series.unit)).collect();

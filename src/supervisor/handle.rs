@@ -12,6 +12,7 @@ use super::history::Past;
 use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selecting};
 use super::{Supervisor, Wake, tell};
 use crate::clock::Clock;
+use crate::config::Http;
 use crate::credential::watch::Subject;
 use crate::model::{AccountName, Endpoint, LocalReading};
 use crate::policy::account::{Answer, Command};
@@ -146,6 +147,7 @@ pub struct Handle {
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(super) transitions: broadcast::Sender<Transition>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) http: watch::Receiver<Http>,
     pub(super) clock: Clock,
 }
 
@@ -158,6 +160,11 @@ impl Handle {
     /// A receiver that wakes at every change.
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// Where metrics are to be served besides the Unix socket, as the config says it now.
+    pub fn http(&self) -> watch::Receiver<Http> {
+        self.http.clone()
     }
 
     /// Every state change from here on. A reader that lags more than 256 behind is told so and goes on.
@@ -224,6 +231,7 @@ impl Handle {
         answer: impl Fn(&AccountName, Command) -> Option<Answer> + Send + 'static,
     ) -> (Self, broadcast::Sender<Transition>) {
         let (_, snapshots) = watch::channel(Arc::new(snapshot));
+        let (_, http) = watch::channel(Http::default());
         let (transitions, _) = broadcast::channel(4);
         let (asks, mut asked) = mpsc::channel::<Ask>(1);
         tokio::spawn(async move {
@@ -233,6 +241,6 @@ impl Handle {
                 }
             }
         });
-        (Self { snapshots, transitions: transitions.clone(), asks, clock: Clock::real() }, transitions)
+        (Self { snapshots, transitions: transitions.clone(), asks, http, clock: Clock::real() }, transitions)
     }
 }

@@ -26,7 +26,7 @@ pub use self::reach::log_in;
 pub use self::roster::rules;
 use self::roster::{Held, network};
 use crate::clock::{self, Chance, Clock, Timer};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Http, Loaded};
 use crate::credential::owner::Report;
 use crate::credential::secret::FingerprintKey;
 use crate::credential::watch::{Subject, Watch};
@@ -137,6 +137,7 @@ pub struct Supervisor {
     births: u64,
     asks: mpsc::Receiver<Ask>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    http: watch::Sender<Http>,
     transitions: broadcast::Sender<handle::Transition>,
 }
 
@@ -175,7 +176,14 @@ impl Supervisor {
             watch_healthy: BTreeMap::new(),
             traffic: Traffic::default(),
         }));
-        let handle = Handle { snapshots: snapshot, transitions: transitions.clone(), asks: ask, clock: clock.clone() };
+        let (http, settings) = watch::channel(loaded.config.http.clone());
+        let handle = Handle {
+            snapshots: snapshot,
+            transitions: transitions.clone(),
+            asks: ask,
+            http: settings,
+            clock: clock.clone(),
+        };
         let boot = clock::boot_id();
         let rules = pool::pool_rules(&loaded.config);
         let mut supervisor = Self {
@@ -211,6 +219,7 @@ impl Supervisor {
             births: 0,
             asks,
             snapshots,
+            http,
             transitions,
         };
         if let Some(notice) = &supervisor.notice {

@@ -281,7 +281,7 @@ impl Supervisor {
         let (name, provider) = (said.account, held.config.provider);
         if let Some(out) = booked.out.as_ref().filter(|_| booked.is_news) {
             let until = out.until.map(|until| until.to_string());
-            tracing::info!(event = "pool-left", account = %name, until, reason = out.reason, "clients are kept off it: {}", out.reason);
+            tracing::info!(event = "pool-left", account = %name, %provider, until, reason = out.reason, "clients are kept off it: {}", out.reason);
         }
         if let Some(model) = &booked.closed {
             // Only a name of the config's is told: any other comes from outside.

@@ -13,15 +13,15 @@ pub(super) fn render(window: &Window, history: &History, page: &Page) -> String 
     }
     let cells = page.width - 4;
     let (levels, resets) = (levels(window, history, cells), resets(window, history, cells));
-    let mut text = format!("  {}\n", line(&levels, page));
-    if resets.contains(&true) {
-        let marks: String = resets.iter().map(|is_reset| if *is_reset { '^' } else { ' ' }).collect();
-        text += &format!("  {}\n", page.paint(Tone::Faint, marks.trim_end()));
-    }
+    let marks: String = resets.iter().map(|is_reset| if *is_reset { '^' } else { ' ' }).collect();
     let (from, to) = (page.clock(history.since), page.clock(history.until));
-    let legend = if resets.contains(&true) { "^ started over" } else { "" };
     let middle = cells.saturating_sub(from.chars().count() + to.chars().count());
-    text + &format!("  {}\n", page.paint(Tone::Faint, &format!("{from}{legend:^middle$}{to}")))
+    let legend = if resets.contains(&true) { "^ started over" } else { "" };
+    let axis = format!("{from}{legend:^middle$}{to}");
+    let faint = |text: &str| page.paint(Tone::Faint, text);
+    let lines =
+        [Some(line(&levels, page)), resets.contains(&true).then(|| faint(marks.trim_end())), Some(faint(&axis))];
+    lines.into_iter().flatten().fold(String::new(), |text, line| text + "  " + &line + "\n")
 }
 
 /// The moment at which a cell begins.

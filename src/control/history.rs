@@ -272,7 +272,7 @@ pub(crate) mod sample {
             burn_per_hour: None,
             exhausts_at: None,
             samples: vec![credit("2026-11-19T09:00:00Z", "12.00"), credit("2026-11-24T09:00:00Z", "20.10")],
-            ..five_hour.clone()
+            read_at: five_hour.read_at,
         };
         let windows = vec![five_hour, spend];
         History { schema: 1, account: "personal".to_owned(), since, until: now(), cut: false, windows }

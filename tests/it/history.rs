@@ -173,3 +173,31 @@ fn what_is_older_than_the_retention_goes_after_a_start() {
     wait_for("the oldest to go", || first().is_ok_and(|percent| percent == 0.002));
     drop(daemon);
 }
+
+#[test]
+fn an_answer_is_bounded_and_says_what_it_left_out() {
+    let house = house("[poll]\ninterval = \"1h\"\n");
+    let daemon = house.start();
+    daemon.wait_for_state("ok");
+    assert_eq!(daemon.stop(), Some(0));
+    database(&state(&house))
+        .execute_batch(
+            "UPDATE sample SET n = n + 50000;
+             WITH RECURSIVE poll (m) AS (SELECT 1 UNION ALL SELECT m + 1 FROM poll WHERE m < 20000)
+             INSERT INTO sample SELECT series, m, at - 300 * (20001 - m), m % 1000 * 100, 18000, NULL, NULL, NULL
+                 FROM sample, poll WHERE n > 50000;",
+        )
+        .unwrap();
+    let daemon = house.start();
+    for (since, cut) in [("90d", true), ("1d", false)] {
+        let began = std::time::Instant::now();
+        let (text, exit) = said(&house, &["history", "personal", "--json", "--since", since]);
+        println!("{} bytes of {since} in {:?}", text.len(), began.elapsed());
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let windows = document["windows"].as_array().unwrap();
+        let samples: usize = windows.iter().map(|window| window["samples"].as_array().unwrap().len()).sum();
+        assert_eq!((exit, &document["cut"]), (Some(0), &cut.into()), "{since}");
+        assert!(samples <= 20_000 + windows.len() && samples > 288 * windows.len() - 5, "{since}: {samples}");
+    }
+    drop(daemon);
+}

@@ -28,13 +28,13 @@ use crate::policy::pool::StandingRecord;
 use crate::policy::refresh::{Mark, Marks};
 
 /// The version of the tables. A higher one in the file means a newer quotad wrote it.
-const VERSION: i64 = TABLES.len() as i64;
+const VERSION: i64 = 3;
 
 /// `quot` in ASCII: tells our file from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7175_6f74;
 
 /// What each version added to the one before it, from nothing.
-const TABLES: [&str; 3] = [
+const TABLES: [&str; VERSION as usize] = [
     "
         CREATE TABLE meta    (name        TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
         CREATE TABLE login   (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use self::face::{Booked, Candidate, Choice, PassedOver, PoolRules, Report, Tally, Unavailable, Unstored, Wish};
+pub use self::headroom::binding;
 use self::overload::{Closing, Overloads, in_order, listed};
 pub use self::standing::StandingRecord;
 use self::standing::{Booking, Standing};

@@ -7,14 +7,13 @@ use std::process::{Child, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use quotad::demo::vendor::{Answer, RetryAfter};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
 
-use crate::support::{House, QUICK, wait_for};
+use crate::support::{House, wait_for};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -112,25 +111,39 @@ impl Watching {
         Self { child, person, tty, shown }
     }
 
-    /// Everything that was ever drawn, without what moves the cursor.
-    fn text(&self) -> String {
-        let shown = self.shown.lock().unwrap();
-        let text = String::from_utf8_lossy(&shown).into_owned();
-        text.split('\u{1b}')
-            .map(|piece| piece.trim_start_matches(|c: char| !c.is_alphabetic()))
-            .map(|piece| piece.get(1..).unwrap_or_default())
-            .collect()
+    /// What a person sees: the terminal's rows.
+    fn screen(&self) -> String {
+        let shown = String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned();
+        let mut rows = vec![[' '; 80]; 24];
+        let (mut row, mut column) = (0, 0);
+        let mut chars = shown.chars();
+        while let Some(c) = chars.next() {
+            if c != '\u{1b}' {
+                if let Some(cell) = rows.get_mut(row).and_then(|row| row.get_mut(column)) {
+                    *cell = c;
+                }
+                column += 1;
+                continue;
+            }
+            let mut sequence: String = chars.by_ref().skip(1).take_while(|c| !c.is_alphabetic()).collect();
+            // The letter is gone, but only a place has two numbers that start at 1.
+            sequence.retain(|c| c != '?');
+            let place = |text: &str| text.parse::<usize>().ok()?.checked_sub(1);
+            let to = sequence.split_once(';').and_then(|(y, x)| place(y).zip(place(x)));
+            (row, column) = to.unwrap_or((row, column));
+        }
+        rows.iter().map(|row| row.iter().collect::<String>() + "\n").collect()
     }
 
     fn wait_for(&self, text: &str) {
-        wait_for(text, || self.text().contains(text));
+        wait_for(text, || self.screen().contains(text));
     }
 
     /// What it left behind: its exit code, the last that was written, and whether the terminal is as it was.
     fn end(mut self, end: impl FnOnce(&mut Self)) -> (Option<i32>, bool) {
         end(&mut self);
         let exit = self.child.wait().unwrap().code();
-        wait_for("the old screen", || self.shown.lock().unwrap().ends_with(b"\x1b[?25h\x1b[?1049l"));
+        wait_for("the old screen", || String::from_utf8_lossy(&self.shown.lock().unwrap()).contains("\u{1b}[?1049l"));
         let modes = tcgetattr(&self.tty).unwrap().local_modes;
         (exit, modes.contains(rustix::termios::LocalModes::ICANON | rustix::termios::LocalModes::ECHO))
     }
@@ -142,11 +155,10 @@ fn watch_waits_for_a_daemon_follows_it_and_gives_the_terminal_back() {
     let watching = Watching::start(&house);
     watching.wait_for("no daemon");
     let daemon = house.start();
-    watching.wait_for("five_hour".replace("five_hour", "5-hour").as_str());
-    // A state change is drawn by the event, long before the next look.
-    house.vendor.usage().always(Answer::RateLimited(RetryAfter::Seconds(60)));
+    watching.wait_for("5-hour");
+    // The change is told by an event, long before the next look, and stays among the last events.
     std::fs::remove_file(house.credentials("work")).unwrap();
-    watching.wait_for("signed-out");
+    watching.wait_for("ok → signed-out");
     assert_eq!(daemon.stop(), Some(0));
     watching.wait_for("below is what it said last");
     assert_eq!(watching.end(|watching| watching.person.write_all(b"q").unwrap()), (Some(0), true));
@@ -155,7 +167,6 @@ fn watch_waits_for_a_daemon_follows_it_and_gives_the_terminal_back() {
 #[test]
 fn watch_gives_the_terminal_back_at_sigterm_and_refuses_what_is_no_terminal_as_bars_do_not() {
     let house = house();
-    house.configure(QUICK, "work", "");
     let watching = Watching::start(&house);
     watching.wait_for("no daemon");
     let stopped = watching.end(|watching| {

@@ -2,8 +2,9 @@
 //!
 //! Owns the loop between the keyboard, the clock and the daemon. `scene` is what is known and selected, `draw` puts it
 //! on a screen and is pure, `link` talks to the daemon, `keys` reads the keyboard, `screen` takes the terminal and gives
-//! it back. Asks the daemon at events and every ten seconds, never at the tick that moves the countdowns.
+//! it back, `backend` writes to it. Asks the daemon at events and every ten seconds, never at the tick that moves the countdowns.
 
+mod backend;
 mod draw;
 mod keys;
 mod link;

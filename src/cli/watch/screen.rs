@@ -4,14 +4,15 @@
 //! written; whoever holds it must not end in any other way.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ratatui::backend::TermionBackend;
 use ratatui::{Frame, Terminal};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use super::backend::Ansi;
 
 /// The other screen, without a cursor.
 const TAKE: &[u8] = b"\x1b[?1049h\x1b[?25l";
@@ -20,7 +21,7 @@ const GIVE_BACK: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
 
 /// The terminal, while it is ours.
 pub(super) struct Screen {
-    terminal: Terminal<TermionBackend<BufWriter<File>>>,
+    terminal: Terminal<Ansi>,
     taken: Arc<Taken>,
 }
 
@@ -36,7 +37,7 @@ impl Screen {
     pub(super) fn take() -> io::Result<Self> {
         let tty = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let taken = Taken::take(tty.try_clone()?)?;
-        let terminal = Terminal::new(TermionBackend::new(BufWriter::new(tty)))?;
+        let terminal = Terminal::new(Ansi::on(tty))?;
         let mut screen = Self { terminal, taken };
         screen.terminal.clear()?;
         Ok(screen)

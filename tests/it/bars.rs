@@ -149,6 +149,13 @@ impl Watching {
     }
 }
 
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn watch_waits_for_a_daemon_follows_it_and_gives_the_terminal_back() {
     let house = house();

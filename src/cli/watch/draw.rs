@@ -80,6 +80,10 @@ impl Brush<'_> {
             let what = if scene.status.is_some() { "below is what it said last; " } else { "" };
             lines.extend(self.prose(0, Tone::Plain, &format!("{what}this goes on as soon as it answers")));
             lines.push(Line::default());
+            if scene.status.is_some() {
+                // Where there is little room it goes to what is known.
+                lines.truncate((height / 3).max(1));
+            }
         }
         let Some(status) = &scene.status else { return lines };
         lines.extend(status.daemon.notice.iter().flat_map(|notice| self.prose(0, Tone::Bad, notice)));
@@ -215,7 +219,10 @@ impl Brush<'_> {
     /// What came of the last key, or the keys.
     fn footer(&self, scene: &Scene) -> Line<'static> {
         match &scene.said {
-            Some(said) => self.line(vec![(Tone::Strong, plain(said))]),
+            Some((said, at)) => {
+                let at = at.map(|at| format!(": {}", self.page.due(at))).unwrap_or_default();
+                self.line(vec![(Tone::Strong, plain(said) + &at)])
+            }
             None => {
                 let key = |(key, does): &(&str, &str)| {
                     [(Tone::Strong, (*key).to_owned()), (Tone::Faint, format!(" {does}  "))]
@@ -416,13 +423,20 @@ mod tests {
         let mut scene = scene();
         scene.take(News::Lost(why.to_owned()), sample::now());
         compare("watch-lost", &picture(&scene, (80, 24), &Page::for_tests()));
+        compare("watch-lost-40x10", &picture(&scene, (40, 10), &Page::for_tests()));
     }
 
     #[test]
     fn the_help_and_the_answer_to_a_poll_take_their_places() {
         let mut scene = scene();
         scene.press(Key::Help);
-        scene.take(News::Said("personal: not before 13:20".to_owned()), sample::now());
+        scene.take(
+            News::Said(
+                "personal: the usage endpoint asked to be left alone".to_owned(),
+                Some(sample::at("2026-11-25T12:20:00Z")),
+            ),
+            sample::now(),
+        );
         compare("watch-help", &picture(&scene, (80, 24), &Page::for_tests()));
     }
 

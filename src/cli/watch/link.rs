@@ -58,8 +58,8 @@ async fn pass_on(told: Told, tell: &Sender<News>) {
 /// Asks for a poll, and tells what came of it.
 pub(super) async fn poll(client: Client, account: AccountName, tell: Sender<News>) {
     let said = match client.command(&account, Command::Poll).await {
-        Ok(answer) => format!("{account}: {}", answer.said),
-        Err(error) => error.to_string(),
+        Ok(answer) => News::Said(format!("{account}: {}", answer.said), answer.at.or(answer.until)),
+        Err(error) => News::Said(error.to_string(), None),
     };
-    let _ = tell.send(News::Said(said)).await;
+    let _ = tell.send(said).await;
 }

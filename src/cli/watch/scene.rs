@@ -23,8 +23,8 @@ pub(super) enum News {
     Event(Box<Event>),
     /// The daemon does not answer, and why.
     Lost(String),
-    /// What came of a command.
-    Said(String),
+    /// What came of a command, and the moment it names.
+    Said(String, Option<Stamp>),
 }
 
 /// What a key asks of the loop.
@@ -60,7 +60,7 @@ pub(super) struct Scene {
     selected: Option<String>,
     pub(super) help: bool,
     /// What came of the last command; a key wipes it.
-    pub(super) said: Option<String>,
+    pub(super) said: Option<(String, Option<Stamp>)>,
 }
 
 impl Scene {
@@ -82,7 +82,7 @@ impl Scene {
                 let since = if let Link::Down { since, .. } = self.link { since } else { now };
                 self.link = Link::Down { since, why };
             }
-            News::Said(said) => self.said = Some(said),
+            News::Said(said, at) => self.said = Some((said, at)),
         }
     }
 
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn escape_closes_the_help_first_and_a_key_wipes_what_was_said() {
         let mut scene = Scene::default();
-        scene.take(News::Said("so it is".to_owned()), sample::now());
+        scene.take(News::Said("so it is".to_owned(), None), sample::now());
         assert_eq!((scene.press(Key::Help), scene.help, scene.said.take()), (None, true, None));
         assert_eq!((scene.press(Key::Escape), scene.help), (None, false));
         assert_eq!(scene.press(Key::Escape), Some(Wish::Quit));

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on should stop where it stands")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -36,9 +37,7 @@ fn main() -> ExitCode {
         let dir = home.path().join(format!("claude-{account}"));
         private(&dir);
         fs::write(dir.join(".credentials.json"), login.replace("FAKE", &format!("FAKE-{account}"))).unwrap();
-        text += &format!(
-            "[accounts.work-{account}]\nprovider = \"claude\"\ncredentials = \"~/claude-{account}/.credentials.json\"\nsources = [\"local\"]\n"
-        );
+        write!(text, "[accounts.work-{account}]\nprovider = \"claude\"\ncredentials = \"~/claude-{account}/.credentials.json\"\nsources = [\"local\"]\n").unwrap();
     }
     let config = home.path().join("config.toml");
     fs::write(&config, text).unwrap();

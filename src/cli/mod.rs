@@ -243,14 +243,12 @@ impl Daemon {
 
     /// A client of it.
     fn client(&self) -> Result<Client, Failure> {
-        let socket = match &self.socket {
-            Some(socket) => socket.clone(),
-            None => {
-                let paths = Paths::of_this_user();
-                paths.map_err(|error| Failure::new(Exit::Failed, format!("asking the daemon: {error}")))?.socket
-            }
-        };
-        Ok(Client::new(&socket))
+        if let Some(socket) = &self.socket {
+            return Ok(Client::new(socket));
+        }
+        let paths = Paths::of_this_user();
+        let paths = paths.map_err(|error| Failure::new(Exit::Failed, format!("asking the daemon: {error}")))?;
+        Ok(Client::new(&paths.socket))
     }
 }
 

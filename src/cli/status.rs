@@ -154,7 +154,7 @@ pub(super) fn said(window: &Window, page: &Page) -> Vec<String> {
         }
     });
     let ends_first = |at: &Stamp| window.resets_at.is_none_or(|reset| *at < reset);
-    let pace = match (window.exhausts_at.filter(ends_first), window.burn_per_hour) {
+    let burning = match (window.exhausts_at.filter(ends_first), window.burn_per_hour) {
         _ if window.reset_passed => None,
         (Some(at), _) => Some(format!("empty {}", page.ahead(at))),
         (None, Some(burn)) if burn >= 0.05 => Some(format!("{} an hour", percentage(burn))),
@@ -176,7 +176,7 @@ pub(super) fn said(window: &Window, page: &Page) -> Vec<String> {
         format!("{floor}as of {}", page.ago(at))
     });
     let shared = window.organisation.as_ref().map(|whose| format!("shared by {whose}"));
-    [status, reset, pace, amount, shared, older].into_iter().flatten().map(|text| plain(&text)).collect()
+    [status, reset, burning, amount, shared, older].into_iter().flatten().map(|text| plain(&text)).collect()
 }
 
 /// As of when, and by whose word: `10 min ago, from api, stale`.

@@ -218,18 +218,12 @@ impl Brush<'_> {
 
     /// What came of the last key, or the keys.
     fn footer(&self, scene: &Scene) -> Line<'static> {
-        match &scene.said {
-            Some((said, at)) => {
-                let at = at.map(|at| format!(": {}", self.page.due(at))).unwrap_or_default();
-                self.line(vec![(Tone::Strong, plain(said) + &at)])
-            }
-            None => {
-                let key = |(key, does): &(&str, &str)| {
-                    [(Tone::Strong, (*key).to_owned()), (Tone::Faint, format!(" {does}  "))]
-                };
-                self.line(KEYS.iter().take(4).flat_map(key).collect())
-            }
+        if let Some((said, at)) = &scene.said {
+            let at = at.map(|at| format!(": {}", self.page.due(at))).unwrap_or_default();
+            return self.line(vec![(Tone::Strong, plain(said) + &at)]);
         }
+        let key = |(key, does): &(&str, &str)| [(Tone::Strong, (*key).to_owned()), (Tone::Faint, format!(" {does}  "))];
+        self.line(KEYS.iter().take(4).flat_map(key).collect())
     }
 
     /// Wrapped text, every line behind the indent.

@@ -90,9 +90,8 @@ impl Scene {
     pub(super) fn press(&mut self, key: Key) -> Option<Wish> {
         self.said = None;
         match key {
-            Key::Quit => return Some(Wish::Quit),
             Key::Escape if self.help => self.help = false,
-            Key::Escape => return Some(Wish::Quit),
+            Key::Escape | Key::Quit => return Some(Wish::Quit),
             Key::Help => self.help = !self.help,
             Key::Up => self.select(self.selected().saturating_sub(1)),
             Key::Down => self.select(self.selected() + 1),

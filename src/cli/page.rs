@@ -74,7 +74,7 @@ impl Page {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             now: Clock::real().now().stamp,
-            zone: TimeZone::system(),
+            zone: zone(),
             width: columns.unwrap_or(80).max(72),
             colour: io::stdout().is_terminal() && !no_colour,
         }
@@ -190,6 +190,14 @@ fn fill(text: &str, width: usize) -> String {
     text.to_owned() + &" ".repeat(width.saturating_sub(columns(text)))
 }
 
+/// This machine's zone. Its name is nowhere shown, so `/etc/localtime` is read as it is: to find the name, jiff would
+/// list the whole zone database first, which is most of what a status bar would wait for.
+fn zone() -> TimeZone {
+    let file = if std::env::var_os("TZ").is_none() { std::fs::read("/etc/localtime").ok() } else { None };
+    let zone = file.and_then(|data| TimeZone::tzif("Local", &data).ok());
+    zone.unwrap_or_else(TimeZone::system)
+}
+
 const DAY: i64 = 86_400;
 
 /// Two units at most: `45 s`, `13 min`, `2 h 13 min`, `3 d 4 h`.
@@ -290,6 +298,14 @@ mod tests {
         ] {
             assert_eq!(fit(text, width), fitted, "{text} in {width}");
             assert_eq!(columns(&fit(text, width)), width, "{text} in {width}");
+        }
+    }
+
+    #[test]
+    fn the_zone_that_is_read_directly_is_the_systems() {
+        for now in ["2026-07-01T12:15:00Z", "2026-12-01T12:15:00Z"].map(at) {
+            let offset = |zone: TimeZone| now.to_zoned(zone).offset();
+            assert_eq!(offset(zone()), offset(TimeZone::system()));
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 
@@ -48,6 +48,42 @@ impl Signals {
             _ = self.stop.read(&mut stop) => Signal::Stop,
             _ = self.reload.read(&mut reload) => Signal::Reload,
             _ = self.poll.read(&mut poll) => Signal::Poll,
+        }
+    }
+}
+
+/// The signals that whoever draws on a terminal takes.
+#[derive(Debug)]
+pub struct ScreenSignals {
+    stop: UnixStream,
+    resized: UnixStream,
+}
+
+/// What one of them says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScreenSignal {
+    /// TERM, INT or HUP: leave the terminal as it was, and end.
+    Stop,
+    /// WINCH: the terminal has another size.
+    Resized,
+}
+
+impl ScreenSignals {
+    /// Takes over TERM, INT, HUP and WINCH. Needs a running runtime.
+    ///
+    /// # Errors
+    /// The handlers cannot be registered.
+    pub fn take() -> io::Result<Self> {
+        Ok(Self { stop: pipe(&[SIGTERM, SIGINT, SIGHUP])?, resized: pipe(&[SIGWINCH])? })
+    }
+
+    /// The next signal; several of one kind may be told as one. Safe to cancel.
+    pub async fn next(&mut self) -> ScreenSignal {
+        let (mut stop, mut resized) = ([0; 16], [0; 16]);
+        tokio::select! {
+            biased;
+            _ = self.stop.read(&mut stop) => ScreenSignal::Stop,
+            _ = self.resized.read(&mut resized) => ScreenSignal::Resized,
         }
     }
 }

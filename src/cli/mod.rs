@@ -3,6 +3,7 @@
 //! Owns the command line, the exit codes and everything written to a terminal; one file per verb. Decides nothing
 //! about accounts: it shows what the daemon says.
 
+mod bars;
 mod check;
 mod command;
 mod completions;
@@ -10,6 +11,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod explain;
+mod guard;
 mod history;
 mod ingest;
 mod install;
@@ -20,9 +22,12 @@ mod report;
 mod run;
 mod select;
 mod shell;
+#[cfg(test)]
+mod snapshot;
 mod status;
 mod systemd;
 mod uninstall;
+mod watch;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -67,6 +72,10 @@ enum Verb {
     Resume(command::Ask),
     /// Ask as soon as the floor and the gates allow
     Poll(command::Ask),
+    /// Tell a script whether enough is left: 0 enough, 75 not enough, 69 unknown, 77 a login is needed
+    Guard(guard::Guard),
+    /// Watch every account live: gauges, countdowns, states and the last events
+    Watch(watch::Watch),
     /// Say which account, and which model, to use now
     Select(select::Verb),
     /// Say what became of a request that was made under an account of the pool
@@ -115,6 +124,8 @@ impl Cli {
             Verb::Pause(verb) => verb.run(Command::Pause),
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
+            Verb::Guard(verb) => verb.run(),
+            Verb::Watch(verb) => verb.run(),
             Verb::Select(verb) => verb.run(),
             Verb::Report(verb) => verb.run(),
             Verb::Exec(verb) => verb.run(),
@@ -220,14 +231,28 @@ struct Daemon {
 impl Daemon {
     /// Asks it, and waits for the answer.
     fn ask<T>(&self, question: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> Result<T, Failure> {
+        Ok(self.try_ask(question)??)
+    }
+
+    /// The same for who has something to say also where there is no answer.
+    fn try_ask<T>(
+        &self,
+        question: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
+    ) -> Result<Result<T, ClientError>, Failure> {
         let failed = |error: &dyn std::error::Error| Failure::new(Exit::Failed, format!("asking the daemon: {error}"));
-        let socket = match &self.socket {
-            Some(socket) => socket.clone(),
-            None => Paths::of_this_user().map_err(|error| failed(&error))?.socket,
-        };
+        let client = self.client()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| failed(&error))?;
-        Ok(runtime.block_on(question(Client::new(&socket)))?)
+        Ok(runtime.map_err(|error| failed(&error))?.block_on(question(client)))
+    }
+
+    /// A client of it.
+    fn client(&self) -> Result<Client, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(Client::new(socket));
+        }
+        let paths = Paths::of_this_user();
+        let paths = paths.map_err(|error| Failure::new(Exit::Failed, format!("asking the daemon: {error}")))?;
+        Ok(Client::new(&paths.socket))
     }
 }
 
@@ -268,6 +293,11 @@ mod tests {
             "pause personal --socket s --config c",
             "resume personal --socket s --config c",
             "poll personal --socket s --config c",
+            "status --format waybar",
+            "status personal --format tmux --socket s",
+            "guard --min 20 --config c",
+            "guard personal --min 12.5% --window five_hour --socket s",
+            "watch --socket s --config c",
             "select --socket s --config c",
             "select --provider claude --model opus --key k --json --token",
             "report personal ok",
@@ -305,6 +335,11 @@ mod tests {
             "ingest",
             "ingest claude-statusline x",
             "status a b",
+            "status --format html",
+            "status --json --format line",
+            "guard",
+            "guard --min 101",
+            "guard --min lots",
             "resume --force personal",
         ] {
             let refused = Cli::try_parse_from(["quotad"].into_iter().chain(line.split_whitespace())).unwrap_err();

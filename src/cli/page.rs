@@ -1,12 +1,13 @@
 //! How moments, spans and facts are written for people.
 //!
 //! Owns the look of every text verb. Pure once made: what is shown depends on the page and the document alone, so a
-//! test can compare whole pages.
+//! test can compare whole pages. Widths are columns of a terminal, not characters: an ideograph takes two.
 
 use std::io::{self, IsTerminal as _};
 
 use jiff::Zoned;
 use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::clock::Clock;
 use crate::policy::time::Stamp;
@@ -19,6 +20,34 @@ pub(super) struct Page {
     /// Columns.
     pub(super) width: usize,
     colour: bool,
+}
+
+/// Columns of a terminal that a text takes.
+pub(super) fn columns(text: &str) -> usize {
+    text.width()
+}
+
+/// A text in exactly so many columns: cut with `…`, or filled with spaces.
+pub(super) fn fit(text: &str, width: usize) -> String {
+    let mut text = cut(text, width);
+    text += &" ".repeat(width.saturating_sub(columns(&text)));
+    text
+}
+
+/// A text in so many columns at most, cut with `…`.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for character in text.chars() {
+        kept.push(character);
+        if columns(&kept) >= width {
+            kept.pop();
+            break;
+        }
+    }
+    if width > 0 { kept + "…" } else { kept }
 }
 
 /// What a word should look like where colour is welcome.
@@ -46,7 +75,7 @@ impl Page {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             now: Clock::real().now().stamp,
-            zone: TimeZone::system(),
+            zone: zone(),
             width: columns.unwrap_or(80).max(72),
             colour: io::stdout().is_terminal() && !no_colour,
         }
@@ -55,6 +84,16 @@ impl Page {
     /// The same page at another time: for a document whose clock is not this machine's.
     pub(super) fn at(self, now: Stamp) -> Self {
         Self { now, ..self }
+    }
+
+    /// The same page without colour: for a reader that is no terminal, whatever stdout is.
+    pub(super) fn uncoloured(self) -> Self {
+        Self { colour: false, ..self }
+    }
+
+    /// Whether colour is welcome.
+    pub(super) fn is_coloured(&self) -> bool {
+        self.colour
     }
 
     /// As of when the page is written.
@@ -112,6 +151,12 @@ impl Page {
         self.distance(at.min(self.now))
     }
 
+    /// How long until then, where room is short: `2h13m`, `45s`, `3d4h`; nothing once it has passed.
+    pub(super) fn countdown(&self, at: Stamp) -> Option<String> {
+        let ahead = self.seconds_to(at);
+        (ahead > 0).then(|| span(ahead).replace("min", "m").replace(' ', ""))
+    }
+
     /// Text in a tone.
     pub(super) fn paint(&self, tone: Tone, text: &str) -> String {
         let code = match tone {
@@ -122,15 +167,16 @@ impl Page {
             Tone::Bad => "31",
             Tone::Plain => return text.to_owned(),
         };
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     /// Lines of `key  text`, the key padded to `column`, the text wrapped at the page's width and aligned below itself.
     pub(super) fn fact(&self, column: usize, key: &str, tone: Tone, text: &str) -> String {
         let lines = wrap(&plain(text), self.width.saturating_sub(column + 4));
         let keys = std::iter::once(key).chain(std::iter::repeat(""));
-        keys.zip(lines)
-            .fold(String::new(), |text, (key, line)| text + &format!("  {key:column$}  {}\n", self.paint(tone, &line)))
+        keys.zip(lines).fold(String::new(), |text, (key, line)| {
+            text + &format!("  {}  {}\n", fill(key, column), self.paint(tone, &line))
+        })
     }
 
     fn seconds_to(&self, at: Stamp) -> i64 {
@@ -138,9 +184,24 @@ impl Page {
     }
 }
 
-/// What the outside world wrote, without control characters: nothing in it can steer a terminal.
+/// What the outside world wrote, without control characters and without what turns the direction of writing: nothing in
+/// it can steer a terminal, nor show what follows in another order.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|c| !c.is_control() && !turns(*c)).collect()
+}
+
+/// A text in so many columns at least.
+fn fill(text: &str, width: usize) -> String {
+    text.to_owned() + &" ".repeat(width.saturating_sub(columns(text)))
+}
+
+/// This machine's zone. Its name is nowhere shown, so `/etc/localtime` is read as it is: to find the name, jiff would
+/// list the whole zone database first, which is most of what a status bar would wait for.
+fn zone() -> TimeZone {
+    let file = if std::env::var_os("TZ").is_none() { std::fs::read("/etc/localtime").ok() } else { None };
+    let zone = file.and_then(|data| TimeZone::tzif("Local", &data).ok());
+    zone.unwrap_or_else(TimeZone::system)
 }
 
 const DAY: i64 = 86_400;
@@ -162,11 +223,11 @@ fn span(seconds: i64) -> String {
 }
 
 /// Breaks at spaces; a word longer than `width` (a path) stays whole.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+            Some(line) if columns(line) + 1 + columns(word) <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -229,6 +290,48 @@ mod tests {
             "  why    one two three four\n         [31mfive\n         /a/path/longer/than/the/line\n"
         );
         assert_eq!(page.fact(5, "why", Tone::Plain, ""), "", "nothing to say");
+    }
+
+    #[test]
+    fn a_text_is_cut_and_filled_by_columns_not_by_characters() {
+        for (text, width, fitted) in [
+            ("weekly", 8, "weekly  "),
+            ("weekly", 6, "weekly"),
+            ("weekly", 4, "wee…"),
+            ("週間の枠", 8, "週間の枠"),
+            ("週間の枠", 7, "週間の…"),
+            ("週間の枠", 6, "週間… "),
+            ("週間の枠", 10, "週間の枠  "),
+            ("🚀 rocket", 5, "🚀 r…"),
+            ("e\u{301}te\u{301}", 4, "e\u{301}te\u{301} "),
+            ("abc", 1, "…"),
+            ("abc", 0, ""),
+        ] {
+            assert_eq!(fit(text, width), fitted, "{text} in {width}");
+            assert_eq!(columns(&fit(text, width)), width, "{text} in {width}");
+        }
+    }
+
+    #[test]
+    fn the_zone_that_is_read_directly_is_the_systems() {
+        for now in ["2026-07-01T12:15:00Z", "2026-12-01T12:15:00Z"].map(at) {
+            let offset = |zone: TimeZone| now.to_zoned(zone).offset();
+            assert_eq!(offset(zone()), offset(TimeZone::system()));
+        }
+    }
+
+    #[test]
+    fn a_countdown_is_short_and_ends() {
+        let page = Page::for_tests();
+        for (stamp, shown) in [
+            ("2026-11-25T14:28:30Z", Some("2h13m")),
+            ("2026-11-25T12:15:45Z", Some("45s")),
+            ("2026-11-28T16:15:00Z", Some("3d4h")),
+            ("2026-11-25T12:15:00Z", None),
+            ("2026-11-25T12:14:00Z", None),
+        ] {
+            assert_eq!(page.countdown(at(stamp)).as_deref(), shown);
+        }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use clap::Args;
 
-use super::page::{Page, Tone, plain};
+use super::bars::{self, Format};
+use super::page::{Page, Tone, columns, fit, plain};
 use super::{Daemon, Exit, Failure, print};
 use crate::control::wire::{self, Account, Window};
 use crate::model::{AccountName, Source};
 use crate::policy::status::AccountState;
+use crate::policy::time::Stamp;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -17,6 +19,9 @@ pub(super) struct Status {
     /// Print the status document (schema 1)
     #[arg(long)]
     json: bool,
+    /// One short line for a status bar, also where no daemon answers
+    #[arg(long, value_enum, conflicts_with = "json")]
+    format: Option<Format>,
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -24,8 +29,12 @@ pub(super) struct Status {
 impl Status {
     /// Prints what the daemon knows; the exit code is the accounts'.
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let status = self.daemon.ask(async |client| client.status(self.account.as_ref()).await)?;
-        show(&status, self.json)
+        let Self { account, json, format, daemon } = self;
+        let answer = daemon.try_ask(async |client| client.status(account.as_ref()).await)?;
+        match format {
+            Some(format) => bars::show(answer, format),
+            None => show(&answer?, json),
+        }
     }
 }
 
@@ -53,7 +62,7 @@ pub(super) fn render(status: &wire::Status, page: &Page) -> String {
 
 /// One account: heading, windows, facts.
 fn block(account: &Account, page: &Page) -> String {
-    let longest = account.windows.iter().map(|window| window.label.chars().count()).max().unwrap_or_default();
+    let longest = account.windows.iter().map(|window| columns(&plain(&window.label))).max().unwrap_or_default();
     let column = longest.clamp("next poll".len(), 20);
     let windows = account.windows.iter().map(|window| row(window, column, page));
     heading(account, page) + &windows.collect::<String>() + &facts(account, column, page)
@@ -61,16 +70,46 @@ fn block(account: &Account, page: &Page) -> String {
 
 /// `personal  claude max_20x  throttled since 13:03`.
 pub(super) fn heading(account: &Account, page: &Page) -> String {
-    let tone = match account.known_state() {
+    let plan = account.plan.as_deref().map(|plan| format!(" {}", plain(plan))).unwrap_or_default();
+    let name = page.paint(Tone::Strong, &plain(&account.name));
+    let state = page.paint(state_tone(account), &plain(&account.state));
+    format!("{name}  {}{plan}  {state} since {}\n", plain(&account.provider), page.clock(account.since))
+}
+
+/// How an account's state is.
+pub(super) fn state_tone(account: &Account) -> Tone {
+    tone_of_state(&account.state)
+}
+
+/// How a state is, by its word.
+pub(super) fn tone_of_state(word: &str) -> Tone {
+    match AccountState::ALL.into_iter().find(|state| state.as_str() == word) {
         Some(AccountState::Ok) => Tone::Good,
         Some(AccountState::Dead | AccountState::SignedOut | AccountState::NoPermission) => Tone::Bad,
         Some(AccountState::Starting) | None => Tone::Plain,
         Some(_) => Tone::Warn,
-    };
-    let plan = account.plan.as_deref().map(|plan| format!(" {}", plain(plan))).unwrap_or_default();
-    let name = page.paint(Tone::Strong, &plain(&account.name));
-    let state = page.paint(tone, &plain(&account.state));
-    format!("{name}  {}{plan}  {state} since {}\n", plain(&account.provider), page.clock(account.since))
+    }
+}
+
+/// Whether it stands still until a person logs in or gets permission.
+pub(super) fn needs_login(account: &Account) -> bool {
+    use AccountState::{Dead, NoPermission, SignedOut};
+    matches!(account.known_state(), Some(Dead | SignedOut | NoPermission))
+}
+
+/// Whether there is something for a person to do that does not come by itself.
+pub(super) fn needs_person(account: &Account) -> bool {
+    let comes_with_use = account.known_state() == Some(AccountState::Waiting) && !account.action.contains("log in");
+    needs_login(account) || !(account.action.starts_with("nothing") || comes_with_use)
+}
+
+/// How much is used, as a tone.
+pub(super) fn level(percent: f64) -> Tone {
+    match percent {
+        ..70.0 => Tone::Good,
+        70.0..90.0 => Tone::Warn,
+        _ => Tone::Bad,
+    }
 }
 
 /// `  5-hour     ████████░░░░░░░░░░░░  41.5%  resets in 2 h 13 min (15:28)`; what else is to be said of the window
@@ -80,12 +119,8 @@ fn row(window: &Window, column: usize, page: &Page) -> String {
     const SAID: usize = 30;
     const PERCENT: usize = 6;
     let cells = page.width.saturating_sub(2 + column + 2 + 1 + PERCENT + 2 + SAID).clamp(5, 20);
-    let mut label = plain(&window.label);
-    if label.chars().count() > column {
-        label = label.chars().take(column - 1).chain(['…']).collect();
-    }
+    let label = fit(&plain(&window.label), column);
     let indent = " ".repeat(2 + column + 2 + cells + 1 + PERCENT + 2);
-    label += &" ".repeat(column - label.chars().count());
     let percent = window.used_percent.map_or_else(|| "?".to_owned(), percentage);
     let line = format!("  {label}  {} {percent:>PERCENT$}  ", bar(window.used_percent, cells, page));
     let said = said(window, page).join(&format!("\n{indent}"));
@@ -93,14 +128,14 @@ fn row(window: &Window, column: usize, page: &Page) -> String {
 }
 
 fn bar(percent: Option<f64>, cells: usize, page: &Page) -> String {
-    let share = percent.unwrap_or_default().clamp(0.0, 100.0) / 100.0;
-    let full = (share * cells as f64) as usize;
-    let tone = match share {
-        ..0.7 => Tone::Good,
-        0.7..0.9 => Tone::Warn,
-        _ => Tone::Bad,
-    };
-    page.paint(tone, &"█".repeat(full)) + &page.paint(Tone::Faint, &"░".repeat(cells - full))
+    let full = filled(percent, cells);
+    page.paint(level(percent.unwrap_or_default()), &"█".repeat(full))
+        + &page.paint(Tone::Faint, &"░".repeat(cells - full))
+}
+
+/// How many of the cells of a bar are full.
+pub(super) fn filled(percent: Option<f64>, cells: usize) -> usize {
+    (percent.unwrap_or_default().clamp(0.0, 100.0) / 100.0 * cells as f64) as usize
 }
 
 /// `41.5%`, `93%`.
@@ -110,7 +145,7 @@ pub(super) fn percentage(percent: f64) -> String {
 }
 
 /// What is known of a window besides its percentage, most telling first.
-fn said(window: &Window, page: &Page) -> Vec<String> {
+pub(super) fn said(window: &Window, page: &Page) -> Vec<String> {
     let reset = window.resets_at.map(|at| {
         if window.reset_passed {
             format!("reset at {}, not read since", page.clock(at))
@@ -118,6 +153,9 @@ fn said(window: &Window, page: &Page) -> Vec<String> {
             format!("resets {}", page.ahead(at))
         }
     });
+    let ends_first = |at: &Stamp| window.resets_at.is_none_or(|reset| *at < reset);
+    let used_up = window.exhausts_at.filter(ends_first).filter(|_| !window.reset_passed);
+    let used_up = used_up.map(|at| format!("at this rate used up {}", page.clock(at)));
     let amount = match (&window.used, &window.limit, &window.remaining) {
         (Some(used), Some(limit), _) => Some(format!("{} of {} {}", used.amount, limit.amount, limit.unit)),
         (Some(used), None, _) => Some(format!("{} {} used", used.amount, used.unit)),
@@ -133,21 +171,21 @@ fn said(window: &Window, page: &Page) -> Vec<String> {
         let floor = if window.source.as_deref() == Some(Source::Cache.as_str()) { "at least, " } else { "" };
         format!("{floor}as of {}", page.ago(at))
     });
-    let used_up = window.exhausts_at.map(|at| format!("at this rate used up {}", page.clock(at)));
     let shared = window.organisation.as_ref().map(|whose| format!("shared by {whose}"));
     [status, reset, used_up, amount, shared, older].into_iter().flatten().map(|text| plain(&text)).collect()
 }
 
+/// As of when, and by whose word: `10 min ago, from api, stale`.
+pub(super) fn as_of(account: &Account, page: &Page) -> String {
+    let Some(at) = account.read_at else { return "nothing read yet".to_owned() };
+    let source = account.source.as_deref().map(|source| format!(", from {source}")).unwrap_or_default();
+    let floor = if account.at_least { ", at least so much" } else { "" };
+    format!("{}{source}{floor}{}", page.ago(at), if account.stale { ", stale" } else { "" })
+}
+
 fn facts(account: &Account, column: usize, page: &Page) -> String {
-    let as_of = account.read_at.map_or_else(
-        || "nothing read yet".to_owned(),
-        |at| {
-            let source = account.source.as_deref().map(|source| format!(", from {source}")).unwrap_or_default();
-            let floor = if account.at_least { ", at least so much" } else { "" };
-            format!("{}{source}{floor}{}", page.ago(at), if account.stale { ", stale" } else { "" })
-        },
-    );
-    let mut facts = page.fact(column, "as of", if account.stale { Tone::Warn } else { Tone::Plain }, &as_of);
+    let tone = if account.stale { Tone::Warn } else { Tone::Plain };
+    let mut facts = page.fact(column, "as of", tone, &as_of(account, page));
     facts += &page.fact(column, "why", Tone::Plain, &account.reason);
     if let Some(until) = account.until {
         facts += &page.fact(column, "until", Tone::Plain, &page.due(until));
@@ -162,6 +200,7 @@ fn facts(account: &Account, column: usize, page: &Page) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::snapshot::compare;
     use crate::control::wire::sample;
     use crate::model;
     use crate::policy::forecast::Forecast;
@@ -241,14 +280,56 @@ work  claude  dead since 13:03
         );
     }
 
+    /// The same accounts, as a vendor of another script names them.
+    fn wide_views() -> Vec<AccountView> {
+        let mut views = views();
+        views[0].plan = Some("マックス 🚀".to_owned());
+        let windows = &mut views[0].reading.as_mut().unwrap().windows;
+        for (window, label) in
+            windows.iter_mut().zip(["5時間", "週間の枠（すべてのモデル）", "追加 💶", "e\u{301}te\u{301}"])
+        {
+            label.clone_into(&mut window.label);
+        }
+        views[1].reason = "トークン・エンドポイントがリフレッシュ・トークンを拒否しました ".repeat(3);
+        views
+    }
+
     #[test]
     fn no_line_is_wider_than_the_page() {
         for width in [72, 80, 120] {
             let page = Page::for_tests().of_width(width);
             for line in shown(views(), &page, "2026-11-25T12:15:00Z").lines() {
-                assert!(line.chars().count() <= width, "{width}: {line}");
+                assert!(columns(line) <= width, "{width}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn the_page_is_the_same_with_colour_and_without_and_wide_characters_stay_aligned() {
+        for (name, page) in [("status-80", Page::for_tests()), ("status-80-colour", Page::for_tests().coloured())] {
+            compare(name, &shown(views(), &page, "2026-11-25T12:15:00Z"));
+        }
+        let wide = shown(wide_views(), &Page::for_tests(), "2026-11-25T12:15:00Z");
+        compare("status-80-wide", &wide);
+        let percentages = wide.lines().filter_map(|line| Some(columns(&line[..line.find('%')?])));
+        let percentages: Vec<_> = percentages.collect();
+        assert!(percentages.len() == 4 && percentages.iter().all(|column| *column == percentages[0]), "{wide}");
+    }
+
+    #[test]
+    fn a_pace_is_told_where_it_is_known_and_matters() {
+        let status = wire::Status::of(&sample::snapshot(), sample::now());
+        let mut account = status.accounts[0].clone();
+        let mut shown = |burn, exhausts: Option<&str>| {
+            (account.windows[0].burn_per_hour, account.windows[0].exhausts_at) = (burn, exhausts.map(sample::at));
+            said(&account.windows[0], &Page::for_tests()).join(", ")
+        };
+        assert_eq!(shown(Some(6.2), None), "resets in 2 h 13 min (15:28)");
+        let soon = Some("2026-11-25T13:15:00Z");
+        assert_eq!(shown(Some(60.0), soon), "resets in 2 h 13 min (15:28), at this rate used up 14:15");
+        let late = Some("2026-11-25T16:15:00Z");
+        assert_eq!(shown(Some(6.2), late), "resets in 2 h 13 min (15:28)", "the reset comes first");
+        assert_eq!(shown(Some(0.0), None), "resets in 2 h 13 min (15:28)");
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HOST;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
@@ -158,6 +158,19 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (_sender, response) = self.send(method, path, body).await?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| self.garbled(&e))?;
+        Ok((head.status, body.to_bytes()))
+    }
+
+    /// Asks, and returns as soon as the head of the answer is here. The connection lives as long as the sender.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon(self.socket.clone()),
             _ => ClientError::Unreachable(self.socket.clone(), error),
@@ -169,16 +182,20 @@ impl Client {
         tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header(HOST, "quotad").body(Full::new(body));
         let request = request.map_err(|e| self.garbled(&e))?;
-        let (head, body) = sender.send_request(request).await.map_err(|e| self.garbled(&e))?.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|e| self.garbled(&e))?;
-        Ok((head.status, body.to_bytes()))
+        let response = sender.send_request(request).await.map_err(|e| self.garbled(&e))?;
+        Ok((sender, response))
     }
 
-    fn refused(&self, body: &[u8]) -> ClientError {
+    /// The daemon's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) fn refused(&self, body: &[u8]) -> ClientError {
         serde_json::from_slice(body).map_or_else(|e| self.garbled(&e), ClientError::Refused)
     }
 
-    fn garbled(&self, why: &impl ToString) -> ClientError {
+    pub(super) fn garbled(&self, why: &impl ToString) -> ClientError {
         ClientError::Garbled(self.socket.clone(), why.to_string())
     }
 }

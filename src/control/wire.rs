@@ -9,6 +9,7 @@ use jiff::{RoundMode, TimestampRound, Unit};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{self, AccountName, Amount, Reading, Source};
+use crate::policy::pool;
 use crate::policy::status::{self, AccountState, AccountView, GateView};
 use crate::policy::time::Stamp;
 use crate::supervisor::handle::Snapshot;
@@ -62,6 +63,13 @@ pub struct Account {
     pub action: String,
     /// What is left, per window; empty before the first reading.
     pub windows: Vec<Window>,
+    /// Points of percent left in the window that binds whatever is bound to no model: the one nearest its end, which is
+    /// what the account pool weighs. Null when nothing is known of now.
+    #[serde(default)]
+    pub headroom_percent: Option<f64>,
+    /// The `id` of that window.
+    #[serde(default)]
+    pub binding_window: Option<String>,
     /// When the numbers were true.
     pub read_at: Option<Stamp>,
     /// Who said so: a word of [`crate::model::Source`].
@@ -203,6 +211,7 @@ impl Account {
     /// One account, looked at `now`.
     pub fn of(view: &AccountView, now: Stamp) -> Self {
         let reading = view.reading.as_ref();
+        let binding = pool::binding(reading, None, now);
         Self {
             name: view.name.to_string(),
             provider: view.provider.to_string(),
@@ -218,6 +227,8 @@ impl Account {
                     newest.every_window().map(move |(said, window)| Window::of(window, said, newest, view, now))
                 })
                 .collect(),
+            headroom_percent: binding.map(|(_, left)| (left * 1e4).round() / 1e4),
+            binding_window: binding.map(|(window, _)| window.id.clone()),
             read_at: reading.map(|r| past(r.read_at)),
             source: reading.map(|r| r.source.as_str().to_owned()),
             at_least: reading.is_some_and(|r| r.source == Source::Cache),
@@ -443,7 +454,7 @@ mod tests {
     use super::*;
     use crate::policy::forecast::Forecast;
 
-    const EXAMPLE: &str = r#"{"schema":1,"daemon":{"version":"1.0.0","pid":4242,"started_at":"2026-11-25T08:00:00Z"},"accounts":[{"name":"personal","provider":"claude","plan":"max_20x","state":"throttled","reason":"the usage endpoint answered 429 (Retry-After 990 s)","since":"2026-11-25T12:03:30Z","until":"2026-11-25T12:20:00Z","action":"nothing to do","windows":[{"id":"five_hour","label":"5-hour","model":null,"status":"active","used_percent":41.5,"used":null,"limit":null,"remaining":null,"resets_at":"2026-11-25T14:28:00Z","reset_passed":false,"burn_per_hour":null,"exhausts_at":null}],"read_at":"2026-11-25T12:05:00Z","source":"api","stale":false,"next_poll_at":"2026-11-25T12:20:00Z","credentials":{"path":"/home/u/.claude/.credentials.json","owner":"vendor","refresh":"when-idle","expires_at":"2026-11-25T18:00:00Z","login_ends_at":null},"gates":{"usage":{"state":"cooling","failures":2,"rung":1,"until":"2026-11-25T12:20:00Z"},"token":{"state":"clear","failures":0,"rung":null,"until":null},"auth":{"state":"clear","failures":0,"rung":null,"until":null}},"counters":{"polls":12,"ok":10,"throttled":2,"auth_failures":0,"refreshes":1,"refresh_failures":0}}]}"#;
+    const EXAMPLE: &str = r#"{"schema":1,"daemon":{"version":"1.0.0","pid":4242,"started_at":"2026-11-25T08:00:00Z"},"accounts":[{"name":"personal","provider":"claude","plan":"max_20x","state":"throttled","reason":"the usage endpoint answered 429 (Retry-After 990 s)","since":"2026-11-25T12:03:30Z","until":"2026-11-25T12:20:00Z","action":"nothing to do","windows":[{"id":"five_hour","label":"5-hour","model":null,"status":"active","used_percent":41.5,"used":null,"limit":null,"remaining":null,"resets_at":"2026-11-25T14:28:00Z","reset_passed":false,"burn_per_hour":null,"exhausts_at":null}],"headroom_percent":58.5,"binding_window":"five_hour","read_at":"2026-11-25T12:05:00Z","source":"api","stale":false,"next_poll_at":"2026-11-25T12:20:00Z","credentials":{"path":"/home/u/.claude/.credentials.json","owner":"vendor","refresh":"when-idle","expires_at":"2026-11-25T18:00:00Z","login_ends_at":null},"gates":{"usage":{"state":"cooling","failures":2,"rung":1,"until":"2026-11-25T12:20:00Z"},"token":{"state":"clear","failures":0,"rung":null,"until":null},"auth":{"state":"clear","failures":0,"rung":null,"until":null}},"counters":{"polls":12,"ok":10,"throttled":2,"auth_failures":0,"refreshes":1,"refresh_failures":0}}]}"#;
 
     #[test]
     fn the_status_document_is_the_contracts_example() {
@@ -468,6 +479,7 @@ mod tests {
         let after = Account::of(&view, resets_at);
         assert_eq!((after.stale, after.windows[0].reset_passed), (true, true));
         assert_eq!(after.windows[0].used_percent, None);
+        assert_eq!((before.headroom_percent, after.headroom_percent), (Some(58.5), None));
         assert_eq!((&after.windows[0].used, &after.windows[0].remaining), (&None, &None));
         assert_eq!(after.windows[0].limit, Some(limit), "a limit is not spent by a reset");
     }

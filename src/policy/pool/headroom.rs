@@ -26,34 +26,43 @@ pub(super) enum Headroom {
     Unknown,
 }
 
-/// What is left for `model`, or for what is bound to no model; a plan that has windows of models alone is as good as
-/// its best one.
+/// What is left for `model`, or for what is bound to no model.
 pub(super) fn headroom(reading: Option<&Reading>, model: Option<&str>, now: Stamp) -> Headroom {
-    let all: Vec<&Window> = reading.into_iter().flat_map(Reading::every_window).map(|(_, window)| window).collect();
-    let counts = |window: &&&Window| {
+    match binding(reading, model, now) {
+        Some((window, left)) if left <= 0.0 => {
+            Headroom::Exhausted { label: window.label.clone(), until: window.resets_at }
+        }
+        Some((_, left)) => Headroom::Left(left),
+        None => Headroom::Unknown,
+    }
+}
+
+/// The window that binds `model`, or what is bound to no model, with the points of percent left in it; a plan that has
+/// windows of models alone is as good as its best one. `None` where nothing is known of now.
+pub fn binding<'a>(reading: Option<&'a Reading>, model: Option<&str>, now: Stamp) -> Option<(&'a Window, f64)> {
+    let all: Vec<&'a Window> = reading.into_iter().flat_map(Reading::every_window).map(|(_, window)| window).collect();
+    let counts = |window: &&&'a Window| {
         window.status != WindowStatus::NotInPlan && window.resets_at.is_none_or(|at| at > now) && !is_part(window)
     };
-    let (general, of_models): (Vec<&Window>, Vec<&Window>) =
+    let (general, of_models): (Vec<&'a Window>, Vec<&'a Window>) =
         all.iter().filter(counts).copied().partition(|window| window.model.is_none());
-    let (besides, plan): (Vec<&Window>, Vec<&Window>) =
+    let (besides, plan): (Vec<&'a Window>, Vec<&'a Window>) =
         general.into_iter().partition(|window| BESIDES.contains(&window.id.as_str()));
     let of_model =
         of_models.iter().filter(|w| model.is_some_and(|model| w.model.as_deref().is_some_and(|own| names(own, model))));
-    let mut binding: Vec<&Window> = plan.into_iter().chain(of_model.copied()).collect();
+    let mut binding: Vec<&'a Window> = plan.into_iter().chain(of_model.copied()).collect();
     if binding.iter().all(|window| is_untold(window)) && model.is_none() {
         binding.extend(of_models.iter().max_by(|one, other| left(one).total_cmp(&left(other))));
     }
     if binding.iter().all(|window| is_untold(window)) {
         binding.extend(besides);
     }
-    let least = binding.iter().filter(|window| !is_untold(window)).min_by(|a, b| left(a).total_cmp(&left(b)));
+    let told = || binding.iter().copied().filter(|window| !is_untold(window)).map(|window| (window, left(window)));
     // Of several windows that are used up the last reset counts.
-    let spent = binding.iter().filter(|window| !is_untold(window) && left(window) <= 0.0);
-    match (spent.max_by_key(|window| (window.resets_at.is_none(), window.resets_at)), least) {
-        (Some(window), _) => Headroom::Exhausted { label: window.label.clone(), until: window.resets_at },
-        (None, Some(window)) => Headroom::Left(left(window)),
-        (None, None) => Headroom::Unknown,
-    }
+    let spent = told().filter(|(_, left)| *left <= 0.0);
+    spent
+        .max_by_key(|(window, _)| (window.resets_at.is_none(), window.resets_at))
+        .or_else(|| told().min_by(|(_, one), (_, other)| one.total_cmp(other)))
 }
 
 /// Points of percent that are left. An untouched window is whole, whatever it does not say.

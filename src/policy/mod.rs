@@ -17,3 +17,4 @@ pub mod rotation;
 pub mod account;
 pub mod schedule;
 pub mod pool;
+pub mod alert;

@@ -102,9 +102,14 @@ fn the_operations_page_explains_every_state_gate_and_exit_code() {
 #[test]
 fn every_event_that_the_documents_name_is_one_that_is_logged() {
     let mut sources = String::new();
-    for file in
-        ["supervisor/tell.rs", "supervisor/roster.rs", "supervisor/mod.rs", "supervisor/perform.rs", "supervisor/pool.rs", "cli/run.rs"]
-    {
+    for file in [
+        "supervisor/tell.rs",
+        "supervisor/roster.rs",
+        "supervisor/mod.rs",
+        "supervisor/perform.rs",
+        "supervisor/pool.rs",
+        "cli/run.rs",
+    ] {
         sources += &read(&format!("src/{file}"));
     }
     for document in documents() {

@@ -1,9 +1,11 @@
-//! The only owner of `state.db`: gates, fences, marks, readings; and, in [`mod@pool`], what clients reported.
+//! The only owner of `state.db`: gates, fences, marks, readings; in [`mod@pool`] what clients reported, in
+//! [`mod@alert`] what was told.
 //!
 //! SQLite in WAL mode. What a wait or a fence rests on is written with `synchronous=FULL` before it takes effect;
 //! readings with NORMAL. Never holds a token, in any form but its keyed hash. A file that cannot be understood is
 //! set aside, never deleted, and the daemon starts in the cautious state; a file of a newer quotad is refused.
 
+mod alert;
 mod pool;
 
 use std::ffi::OsString;
@@ -31,7 +33,7 @@ const VERSION: i64 = TABLES.len() as i64;
 const APPLICATION_ID: i64 = 0x7175_6f74;
 
 /// What each version added to the one before it, from nothing.
-const TABLES: [&str; 2] = [
+const TABLES: [&str; 3] = [
     "
         CREATE TABLE meta    (name        TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
         CREATE TABLE login   (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
@@ -40,6 +42,7 @@ const TABLES: [&str; 2] = [
         CREATE TABLE reading (login       TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
     ",
     pool::TABLES,
+    alert::TABLES,
 ];
 
 /// Why the state could not be opened.
@@ -508,7 +511,7 @@ mod tests {
         let (fingerprint, dead) = mark("x");
         drop(State::open(dir.path()).map(|state| state.store(&Record::Mark(fingerprint, dead.clone())).unwrap()));
         let old = Connection::open(dir.path().join("state.db")).unwrap();
-        old.execute_batch("DROP TABLE standing; DROP TABLE tally; PRAGMA user_version = 1;").unwrap();
+        old.execute_batch("DROP TABLE standing; DROP TABLE tally; DROP TABLE alert; PRAGMA user_version = 1;").unwrap();
         drop(old);
         let state = State::open(dir.path()).unwrap();
         assert_eq!((state.set_aside(), state.marks().of(fingerprint)), (None, dead));
@@ -539,7 +542,8 @@ mod tests {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
         let before = std::fs::read(&path).unwrap();
         let error = State::open(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("written by a newer quotad (version 3, this one knows 2)"), "{error}");
+        let said = format!("written by a newer quotad (version {}, this one knows {VERSION})", VERSION + 1);
+        assert!(error.to_string().contains(&said), "{error}");
         assert!(std::fs::read(&path).unwrap() == before, "it was touched");
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::alert::Notice;
 use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selecting};
 use super::{Supervisor, Wake, tell};
 use crate::clock::Clock;
@@ -95,6 +96,7 @@ impl Supervisor {
         for (name, held) in &mut self.accounts {
             if std::mem::take(&mut held.touched) {
                 held.view = Arc::new(held.account.view(now));
+                held.unheeded = true;
                 let wake = Wake::Account(name.clone());
                 self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
             }
@@ -138,6 +140,7 @@ pub(super) enum Ask {
 pub struct Handle {
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(super) transitions: broadcast::Sender<Transition>,
+    pub(super) notices: broadcast::Sender<Notice>,
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) clock: Clock,
 }
@@ -156,6 +159,11 @@ impl Handle {
     /// Every state change from here on. A reader that lags more than 256 behind is told so and goes on.
     pub fn transitions(&self) -> broadcast::Receiver<Transition> {
         self.transitions.subscribe()
+    }
+
+    /// Every alert from here on. A reader that lags more than 64 behind is told so and goes on.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
     }
 
     /// Wall time by the daemon's own clock.
@@ -210,6 +218,7 @@ impl Handle {
     ) -> (Self, broadcast::Sender<Transition>) {
         let (_, snapshots) = watch::channel(Arc::new(snapshot));
         let (transitions, _) = broadcast::channel(4);
+        let (notices, _) = broadcast::channel(4);
         let (asks, mut asked) = mpsc::channel::<Ask>(1);
         tokio::spawn(async move {
             while let Some(ask) = asked.recv().await {
@@ -218,6 +227,6 @@ impl Handle {
                 }
             }
         });
-        (Self { snapshots, transitions: transitions.clone(), asks, clock: Clock::real() }, transitions)
+        (Self { snapshots, transitions: transitions.clone(), notices, asks, clock: Clock::real() }, transitions)
     }
 }

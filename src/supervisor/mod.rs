@@ -3,9 +3,10 @@
 //! Owns every account's state machine, the schedule with its single timer, the state, and the snapshot that everyone
 //! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests
 //! and file work run beside it and report back. `roster` turns the config into accounts, `perform` does what the
-//! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `handle` is
-//! what others see.
+//! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `alert` hands
+//! on what is worth an alert, `handle` is what others see.
 
+pub mod alert;
 pub mod handle;
 mod perform;
 pub mod pool;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
+use self::alert::Notice;
 use self::handle::{Ask, Handle, Snapshot, Traffic};
 pub use self::reach::log_in;
 pub use self::roster::rules;
@@ -33,6 +35,7 @@ use crate::logging::Logging;
 use crate::model::AccountName;
 use crate::paths::Paths;
 use crate::policy::account::{Backlog, Command, Input};
+use crate::policy::alert::{Alert, Alerts};
 use crate::policy::pool::Pool;
 use crate::policy::schedule::Schedule;
 use crate::policy::time::{BootId, Moment, Now, Stamp};
@@ -91,6 +94,7 @@ enum Wake {
     Watchdog,
     StopLimit,
     Storage,
+    Alerts,
 }
 
 /// The daemon, from start to stop.
@@ -101,6 +105,9 @@ pub struct Supervisor {
     state: State,
     backlog: Backlog,
     pool: Pool,
+    alerts: Alerts,
+    /// The ends of logins that were foretold since the last look.
+    foretold: Vec<Alert>,
     clock: Clock,
     logging: Option<Logging>,
     read_only: bool,
@@ -134,6 +141,7 @@ pub struct Supervisor {
     asks: mpsc::Receiver<Ask>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     transitions: broadcast::Sender<handle::Transition>,
+    notices: broadcast::Sender<Notice>,
 }
 
 /// Something the loop woke for.
@@ -155,6 +163,7 @@ impl Supervisor {
         let (report, reports) = mpsc::unbounded_channel();
         let (ask, asks) = mpsc::channel(16);
         let (transitions, _) = broadcast::channel(256);
+        let (notices, _) = broadcast::channel(64);
         let now = clock.now();
         let notice = state.set_aside().map(|kept| {
             format!(
@@ -171,10 +180,18 @@ impl Supervisor {
             watch_healthy: BTreeMap::new(),
             traffic: Traffic::default(),
         }));
-        let handle = Handle { snapshots: snapshot, transitions: transitions.clone(), asks: ask, clock: clock.clone() };
+        let handle = Handle {
+            snapshots: snapshot,
+            transitions: transitions.clone(),
+            notices: notices.clone(),
+            asks: ask,
+            clock: clock.clone(),
+        };
         let boot = clock::boot_id();
         let rules = pool::pool_rules(&loaded.config);
         let mut supervisor = Self {
+            alerts: Alerts::new(alert::alert_rules(&loaded.config), boot.clone(), state.alerts(), now),
+            foretold: Vec::new(),
             pool: Pool::new(rules, boot.clone(), state.standings(), state.last_used(), now),
             transport: Arc::new(Transport::new(network(&loaded.config))?),
             key: FingerprintKey::new(&state.fingerprint_key()?),
@@ -208,6 +225,7 @@ impl Supervisor {
             asks,
             snapshots,
             transitions,
+            notices,
         };
         if let Some(notice) = &supervisor.notice {
             tracing::warn!(event = "state-set-aside", "{notice}");
@@ -296,6 +314,7 @@ impl Supervisor {
         self.note_recovery();
         self.store_pool();
         self.publish(now);
+        self.alert(now);
     }
 
     fn on_wake(&mut self, wake: Wake) {
@@ -305,6 +324,7 @@ impl Supervisor {
             Wake::Discovery => self.enrol(),
             Wake::Watchdog => self.feed_watchdog(self.clock.now()),
             Wake::Storage => self.catch_up(),
+            Wake::Alerts => self.look_everywhere(),
             Wake::StopLimit => {
                 tracing::error!(event = "stopped", "a refresh did not end in time; its fence stays open");
                 self.accounts.clear();

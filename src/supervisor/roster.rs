@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alert::alert_rules;
 use super::pool::pool_rules;
 use super::reach::{Reach, log_in, reach};
 use super::{Supervisor, Wake};
@@ -41,6 +42,8 @@ pub(super) struct Held {
     pub(super) view: Arc<AccountView>,
     /// Its view and its deadline are out of date.
     pub(super) touched: bool,
+    /// Its view has not been looked at for alerts.
+    pub(super) unheeded: bool,
 }
 
 impl Supervisor {
@@ -140,7 +143,8 @@ impl Supervisor {
         let reach = reach(&config, &self.paths, self.config.pool.hand_out_tokens);
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
-        self.accounts.insert(name, Held { account, owner, local, config, reach, born, view, touched: true });
+        let (touched, unheeded) = (true, false);
+        self.accounts.insert(name, Held { account, owner, local, config, reach, born, view, touched, unheeded });
     }
 
     fn dismiss(&mut self, name: &AccountName) {
@@ -224,6 +228,7 @@ impl Supervisor {
             logging.set_level(self.config.log.level);
         }
         self.pool.configured(pool_rules(&self.config));
+        self.alerts.configured(alert_rules(&self.config));
         for held in self.accounts.values_mut() {
             held.reach = reach(&held.config, &self.paths, self.config.pool.hand_out_tokens);
         }

@@ -41,7 +41,8 @@ impl Supervisor {
             return;
         }
         for held in self.accounts.values_mut() {
-            if std::mem::take(&mut held.unheeded) && held.account.is_started() {
+            if held.unheeded && held.account.is_at_rest() {
+                held.unheeded = false;
                 let subject = Subject {
                     login: held.account.login_key(),
                     unnamed: held.account.unnamed_key(),

@@ -317,6 +317,6 @@ fn is_same_login(one: &config::Account, other: &config::Account) -> bool {
 }
 
 /// How the config wants the network reached.
-pub(super) fn network(config: &Config) -> Network {
+pub fn network(config: &Config) -> Network {
     Network { proxy: config.network.proxy.clone(), ca_file: config.network.ca_file.clone() }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use quotad::clock::Clock;
 use quotad::demo::vendor::{Vendor, credential_file_json};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[path = "../tests/it/line.rs"]
 mod line;
@@ -94,7 +94,7 @@ fn storm(home: &Path) -> bool {
                     let mut line = Line::open(socket).unwrap();
                     let mut next = Instant::now();
                     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
-                        let ask = |line: &mut Line, next: &mut Instant, at: usize, path: &str, document| {
+                        let ask = |line: &mut Line, next: &mut Instant, at: usize, path: &str, document: &Value| {
                             std::thread::sleep(next.saturating_duration_since(Instant::now()));
                             *next += EVERY;
                             let asked = Instant::now();

@@ -227,12 +227,25 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// This reading in front of what was known: windows that it does not report are kept with their own age and source.
+    /// This reading in front of what was known: windows that it does not report are kept with their own age and source,
+    /// as far back as [`Self::DEEPEST`].
     pub fn over(mut self, known: Self) -> Self {
         self.plan = self.plan.or_else(|| known.plan.clone());
         self.earlier = known.without(&self.windows).map(Box::new);
+        let mut last = &mut self;
+        for _ in 0..Self::DEEPEST {
+            match last.earlier.as_deref_mut() {
+                Some(earlier) => last = earlier,
+                None => return self,
+            }
+        }
+        last.earlier = None;
         self
     }
+
+    /// So many readings stand behind one another at most: each is of another source or moment, and whoever reports made-up
+    /// windows must not make them grow.
+    pub const DEEPEST: usize = 8;
 
     fn without(mut self, said: &[Window]) -> Option<Self> {
         self.windows.retain(|window| said.iter().all(|other| other.id != window.id));
@@ -566,5 +579,25 @@ impl Refusal {
             Self::Limited { .. } => "the token endpoint answered 429",
             Self::Challenge => "an edge page stood before the token endpoint",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_stand_behind_one_another_only_so_deep() {
+        let reading = |n: usize| Reading {
+            windows: vec![Window::named(format!("w{n}"), "w")],
+            plan: None,
+            read_at: Timestamp::UNIX_EPOCH,
+            source: Source::Client,
+            earlier: None,
+        };
+        let deep = (1..100).fold(reading(0), |known, n| reading(n).over(known));
+        let windows: Vec<_> = deep.every_window().map(|(_, window)| window.id.as_str()).collect();
+        assert_eq!(windows.len(), Reading::DEEPEST + 1);
+        assert_eq!((windows[0], windows[Reading::DEEPEST]), ("w99", "w91"));
     }
 }

@@ -35,7 +35,7 @@ impl Exec {
         let Some((program, arguments)) = self.command.split_first() else {
             return Err(Failure::new(Exit::Usage, "there is no command to run"));
         };
-        let asked = Select { environment: true, ..self.among.question(vendor_of(program.as_ref())) };
+        let asked = Select { environment: true, token: true, ..self.among.question(vendor_of(program.as_ref())) };
         let answer = self.daemon.ask(async |client| client.select(&asked).await)?;
         let selection = answer.map_err(|nothing| failure(&nothing, &Page::here()))?;
         note(&selection, asked.model.as_deref());

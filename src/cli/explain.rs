@@ -91,6 +91,7 @@ fn line(exchange: &Exchange, page: &Page) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::select::PassedOver;
     use crate::control::wire::sample;
 
     #[test]
@@ -112,6 +113,33 @@ last exchanges
   13:03:30      usage 429, the server asked to be left alone (retry-after: 990)
 "
         );
+    }
+
+    #[test]
+    fn what_clients_reported_is_shown_where_somebody_uses_the_account() {
+        let pooled = |selects, out| Pooled {
+            selects,
+            tokens: 0,
+            reports: 12,
+            successes: 10,
+            failures: 2,
+            cooldowns: 1,
+            last_used: Some(sample::at("2026-11-25T12:11:00Z")),
+            out,
+        };
+        let shown = |pool| {
+            let explanation = Explanation::of(&sample::throttled(), sample::now());
+            let text = render(&Explanation { pool: Some(pool), ..explanation }, &Page::for_tests());
+            text.split("  clients").nth(1).map(|rest| rest.split("\n\n").next().unwrap().to_owned())
+        };
+        let until = Some(sample::at("2026-11-25T12:20:00Z"));
+        let out = PassedOver { account: "personal".into(), reason: "a client reported a rate limit".into(), until };
+        assert_eq!(
+            shown(pooled(12, None)).as_deref(),
+            Some("       given out 12 times, last 4 min ago; 12 reports: 10 ok, 2 failed,\n                1 pauses")
+        );
+        assert!(shown(pooled(12, Some(out))).unwrap().contains("kept off until 13:20 (in 5 min): a client"));
+        assert_eq!(shown(Pooled { reports: 0, ..pooled(0, None) }), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{self, Loaded};
 use crate::control::server::{self, BindError, Socket};
-use crate::export::{metrics, notice};
+use crate::export::{http, metrics, notice};
 use crate::logging::{self, Logging};
 use crate::paths::Paths;
 use crate::service::{self, Signals};
@@ -72,12 +72,13 @@ async fn daemon(setup: Setup, socket: &Path) -> Result<(), Failure> {
     // Ends with the runtime; an alert that is on its way then is lost, as at every other end.
     tokio::spawn(notice::queue::distribute(handle.notices(), Clock::real()));
     let stop = CancellationToken::new();
+    let scraped = tokio::spawn(http::serve(handle.clone(), stop.clone()));
     let serving = tokio::spawn(server::serve(socket, handle, metrics::route(), stop.clone().cancelled_owned()));
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), "quotad is running");
     service::ready();
     supervisor.run(Some(signals), std::future::pending()).await;
     stop.cancel();
-    let _ = serving.await;
+    let _ = (serving.await, scraped.await);
     tracing::info!(event = "stopped", "quotad has stopped");
     Ok(())
 }

@@ -10,9 +10,9 @@ use tracing::Level;
 
 use super::complaint::Complaint;
 use super::raw::{Sheet, Table};
-use super::value::{at_least_an_hour, count, duration, fallback, flag, path, rungs, share, spoken, url, word};
+use super::value::{address, at_least_an_hour, count, duration, fallback, flag, path, rungs, share, spoken, url, word};
 use super::{
-    Accounts, AuthPause, Config, History, Log, Network, Poll, Pool, RateLimitPause, Refresh, accounts, alerts,
+    Accounts, AuthPause, Config, History, Http, Log, Network, Poll, Pool, RateLimitPause, Refresh, accounts, alerts,
 };
 use crate::paths::Paths;
 use crate::policy::ladder::Ladder;
@@ -53,6 +53,7 @@ fn settings(file: &mut Table<'_, '_>, home: &Path) -> Config {
         history: file.table("history", history),
         alerts: file.table("alerts", |table| alerts::read(table, home)),
         network: file.table("network", |table| network(table, home)),
+        http: file.table("http", |table| http(table, home)),
         log: file.table("log", log),
         accounts: Accounts::Discovered,
     }
@@ -135,6 +136,17 @@ fn network(table: &mut Table<'_, '_>, home: &Path) -> Network {
         proxy: table.optional(r#"proxy = "http://proxy:3128""#, url),
         ca_file: table.optional(r#"ca-file = "/etc/ssl/corp.pem""#, path(home)),
     }
+}
+
+fn http(table: &mut Table<'_, '_>, home: &Path) -> Http {
+    let listen = table.optional(r#"listen = "127.0.0.1:9779""#, address);
+    let token_file = table.optional(r#"token-file = "~/.config/quotad/scrape-token""#, path(home));
+    if listen.is_some_and(|at| !at.ip().is_loopback()) && !table.has("token-file") {
+        let what = "is open to other machines, and there is no `token-file`";
+        let consequence = "anybody on the network could read what you use, and when";
+        table.complain("listen", what, consequence, r#"token-file = "~/.config/quotad/scrape-token""#);
+    }
+    Http { listen, token_file }
 }
 
 fn log(table: &mut Table<'_, '_>) -> Log {

@@ -16,6 +16,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// How the network is reached.
     pub network: Network,
+    /// Where metrics are served besides the Unix socket.
+    pub http: Http,
     /// What is logged.
     pub log: Log,
     /// Whose quota is watched.
@@ -118,7 +121,7 @@ pub struct Pool {
     pub overloaded_after: u32,
     /// For so long after the last of them.
     pub quiet: Duration,
-    /// Models, each list in the order in which they take each other's place.
+    /// Models, each list in the order in which one takes the place of the one before it.
     pub fallback: Vec<Vec<String>>,
 }
 
@@ -136,6 +139,15 @@ pub struct Network {
     pub proxy: Option<String>,
     /// Certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Http {
+    /// The address of this machine to listen on; `None` for none.
+    pub listen: Option<SocketAddr>,
+    /// The file of the token that a scraper must show; there is one wherever the address is not loopback.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[log]`
@@ -354,11 +366,28 @@ mod tests {
                 webhook: None,
             },
             network: Network { proxy: None, ca_file: None },
+            http: Http { listen: None, token_file: None },
             log: Log { level: tracing::Level::INFO },
             accounts: Accounts::Discovered,
         };
         assert_eq!(Config::default(), contract);
         assert_eq!(parsed("").config, contract);
+    }
+
+    #[test]
+    fn metrics_are_open_to_other_machines_only_behind_a_token() {
+        for (address, token, is_fine) in [
+            ("127.0.0.1:9779", "", true),
+            ("[::1]:9779", "", true),
+            ("0.0.0.0:9779", "", false),
+            ("192.0.2.7:9779", "", false),
+            ("192.0.2.7:9779", "token-file = \"~/t\"", true),
+            ("127.0.0.1:0", "", false),
+            ("localhost:9779", "", false),
+        ] {
+            let said = complaints(&format!("[http]\nlisten = \"{address}\"\n{token}\n"));
+            assert_eq!(said.is_empty(), is_fine, "{address}: {said}");
+        }
     }
 
     #[test]

@@ -198,6 +198,10 @@ mod tests {
                     "1 to 100, rising" => {
                         (vec!["[1, 100]".into(), "[]".into()], vec!["[0]".into(), "[101]".into(), "[95, 80]".into()])
                     }
+                    "IP address and port" => (
+                        vec![quoted("127.0.0.1:9"), quoted("[::1]:9")],
+                        vec![quoted("localhost:9"), quoted("127.0.0.1")],
+                    ),
                     "0 to 1" => (vec!["0".into(), "1".into()], vec!["-0.1".into(), "1.1".into()]),
                     "0 or more" => (vec!["0".into()], vec!["-1".into()]),
                     "1 or more" => (vec!["1".into()], vec!["0".into()]),

@@ -2,6 +2,7 @@
 //!
 //! Pure. A reader never says which key it read or what a right line would be; [`super::raw::Table`] adds both.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -276,6 +277,16 @@ pub(super) fn endpoint(value: &Value<'_>) -> Read<String> {
         return Ok(url);
     }
     Flaw::of(value, "must be https, or http on loopback only", "a token would cross the network for all to read")
+}
+
+/// An address of this machine and a port, to listen on.
+pub(super) fn address(value: &Value<'_>) -> Read<SocketAddr> {
+    let nowhere = "nothing would be served";
+    match value.get_ref().as_str().map(str::parse::<SocketAddr>) {
+        Some(Ok(address)) if address.port() != 0 => Ok(address),
+        Some(_) => Flaw::of(value, "must be an IP address and a port above 0, such as 127.0.0.1:9779", nowhere),
+        None => Flaw::of(value, format!("must be an address in quotes, not {}", kind(value.get_ref())), nowhere),
+    }
 }
 
 /// The URL of a proxy: http or https, without a password, which has no place in a config file.

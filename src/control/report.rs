@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::select::{PassedOver, name_fits};
 use super::wire::{SCHEMA, deadline, past};
@@ -22,7 +23,9 @@ use crate::supervisor::pool::{PoolView, Reported, Reporting};
 
 /// What `POST /v1/report` says: a word, or the status, headers and text of the answer, or both; then the word is believed,
 /// and the headers are read for the wait and the windows.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+///
+/// It has no `Debug`: its text may hold anything.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Report {
     /// The account that was used.
@@ -45,9 +48,9 @@ pub struct Report {
     /// HTTP status of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Its headers.
+    /// Its headers, each a text, a number, or a list of which the first counts.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Value>,
     /// The error's body or words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
@@ -64,13 +67,22 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// As a duration; `None` where it is none.
-    pub fn length(&self) -> Option<Duration> {
-        match self {
-            Self::Seconds(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
-            Self::Text(text) => Duration::try_from(text.parse::<SignedDuration>().ok()?).ok(),
-        }
+    /// As a duration; `None` where it is none. Nothing at all, or less, is no advice, as in a vendor's own header.
+    pub fn length(&self) -> Option<Option<Duration>> {
+        let length = match self {
+            Self::Seconds(seconds) => from_seconds(*seconds)?,
+            Self::Text(text) => match text.trim().parse() {
+                Ok(seconds) => from_seconds(seconds)?,
+                Err(_) => Duration::try_from(text.parse::<SignedDuration>().ok()?).unwrap_or_default(),
+            },
+        };
+        Some((!length.is_zero()).then_some(length))
     }
+}
+
+/// Seconds as a duration, the longest there is for what is longer.
+fn from_seconds(seconds: f64) -> Option<Duration> {
+    (!seconds.is_nan()).then(|| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
 }
 
 /// What a report came to.
@@ -142,13 +154,19 @@ pub(super) async fn report(handle: &Handle, said: Report) -> Result<Receipt, (St
     let word = word.map_err(|rule| wrong(format!("outcome {rule}")))?;
     let length =
         |wait: &Wait| wait.length().ok_or_else(|| wrong("retry_after must be seconds, or such as \"5m\"".into()));
-    let demand = said.retry_after.as_ref().map(length).transpose()?;
+    let demand = said.retry_after.as_ref().map(length).transpose()?.flatten();
     if word.is_none() && said.status.is_none() && said.text.is_empty() {
         return Err(wrong("a report needs an outcome, or the status or text of an answer".to_owned()));
     }
     let now = handle.now();
-    let headers: Vec<(String, String)> =
-        said.headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    let text = |value: Value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Array(list) => list.into_iter().find_map(|one| one.as_str().map(str::to_owned)),
+        _ => None,
+    };
+    let headers = said.headers.into_iter().filter_map(|(name, value)| Some((name.to_ascii_lowercase(), text(value)?)));
+    let headers: Vec<(String, String)> = headers.collect();
     let material = Traffic { status: said.status, headers: &headers, text: &said.text };
     let told = traffic::read(provider::of(provider), &material, now);
     let outcome = word.unwrap_or(told.outcome);
@@ -158,7 +176,7 @@ pub(super) async fn report(handle: &Handle, said: Report) -> Result<Receipt, (St
     let reporting = Reporting {
         account: account.clone(),
         outcome,
-        demand: demand.or(told.demand),
+        demand: demand.or(told.demand.filter(|_| agrees)),
         model: said.model,
         limited_to: told.model.filter(|_| agrees),
         caller: said.key,
@@ -206,6 +224,66 @@ impl Receipt {
             out: booked.out.is_some(),
             until: booked.out.and_then(|out| out.until).map(deadline),
             check_at: check_at.map(deadline),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::wire::sample;
+    use crate::policy::pool::{Booked, PassedOver as Over};
+
+    #[test]
+    fn a_receipt_says_what_it_was_taken_for_and_what_follows() {
+        let out = Over {
+            account: sample::name("a"),
+            reason: "a client reported a rate limit".to_owned(),
+            until: Some(sample::at("2026-11-25T12:20:00.5Z")),
+            needs_person: false,
+        };
+        let quiet = Booked { out: None, is_news: false, check: false, closed: None };
+        let reported = |booked, is_outdated| Reported { booked, check_at: None, is_outdated, stored: true };
+        for (why, reported, said) in [
+            (None, reported(quiet.clone(), false), "counted"),
+            (Some("so it is"), reported(quiet.clone(), false), "so it is"),
+            (None, reported(quiet.clone(), true), "it is about another token than the one in the file now"),
+            (
+                Some("so it is"),
+                reported(Booked { closed: Some("opus".to_owned()), ..quiet.clone() }, false),
+                "so it is; opus counts as overloaded",
+            ),
+            (
+                None,
+                reported(Booked { out: Some(out), ..quiet }, false),
+                "clients are kept off a: a client reported a rate limit",
+            ),
+        ] {
+            let receipt = Receipt::of(&sample::name("a"), Outcome::RateLimited, why, reported);
+            assert_eq!(receipt.said, said);
+            assert_eq!(receipt.until.is_some(), receipt.out);
+            assert!(receipt.until.is_none_or(|until| until == sample::at("2026-11-25T12:20:01Z")), "never too early");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_seconds_or_words_and_nothing_else() {
+        let wait = |json: Value| serde_json::from_value::<Wait>(json).ok().and_then(|wait| wait.length());
+        for (json, seconds) in [
+            (serde_json::json!(990), Some(Some(990.0))),
+            (serde_json::json!(0.5), Some(Some(0.5))),
+            (serde_json::json!("990"), Some(Some(990.0))),
+            (serde_json::json!("5m"), Some(Some(300.0))),
+            (serde_json::json!(0), Some(None)),
+            (serde_json::json!("0s"), Some(None)),
+            (serde_json::json!(-1), Some(None)),
+            (serde_json::json!("-5m"), Some(None)),
+            (serde_json::json!(1e300), Some(Some(Duration::MAX.as_secs_f64()))),
+            (serde_json::json!("soon"), None),
+            (serde_json::json!([]), None),
+        ] {
+            let length = wait(json.clone()).map(|length| length.map(|length| length.as_secs_f64()));
+            assert_eq!(length, seconds, "{json}");
         }
     }
 }

@@ -38,7 +38,8 @@ pub struct Select {
     pub key: Option<String>,
     /// Whether the access token is wanted; needs `hand-out-tokens`.
     pub token: bool,
-    /// Whether a client has to be led to the login, by the answer's `environment`.
+    /// Whether a client has to be led to the login, by the answer's `environment`. Then a token is given only where it was
+    /// asked for and nothing else leads there.
     pub environment: bool,
 }
 
@@ -106,10 +107,13 @@ impl PassedOver {
 }
 
 impl Selection {
-    fn of(selected: Selected, wants_token: bool) -> Self {
+    fn of(selected: Selected) -> Self {
         let Selected { choice, provider, reach, credential, token, expires_at } = selected;
         let reach = reach.ok();
-        let value = |dir: Option<PathBuf>| dir.map(|dir| dir.display().to_string());
+        // A path that is no text cannot be told, so no client can be led there.
+        let value = |(name, dir): (&str, Option<PathBuf>)| {
+            Some((name.to_owned(), dir.map(|dir| dir.to_str().map(str::to_owned).ok_or(())).transpose().ok()?))
+        };
         let token_variable = reach.as_ref().and_then(|reach| reach.token).map(str::to_owned);
         Self {
             schema: SCHEMA,
@@ -120,9 +124,8 @@ impl Selection {
             said: choice.said,
             credential: credential.map(|credential| credential.to_string()),
             expires_at: expires_at.map(past),
-            environment: reach
-                .map(|reach| reach.variables.into_iter().map(|(name, dir)| (name.to_owned(), value(dir))).collect()),
-            token: token.filter(|_| wants_token || token_variable.is_some()).map(|lent| HandedOut::new(lent.access)),
+            environment: reach.and_then(|reach| reach.variables.into_iter().map(value).collect()),
+            token: token.map(|lent| HandedOut::new(lent.access)),
             token_variable,
             passed_over: choice.passed_over.into_iter().map(PassedOver::of).collect(),
         }
@@ -146,11 +149,10 @@ pub(super) async fn select(handle: &Handle, asked: Select) -> Result<Selection, 
     for (what, name) in [("model", &asked.model), ("key", &asked.key)] {
         name_fits(what, name.as_deref()).map_err(|why| nothing(StatusCode::UNPROCESSABLE_ENTITY, why))?;
     }
-    let wants_token = asked.token;
     let selecting =
         Selecting { provider, model: asked.model, caller: asked.key, token: asked.token, reach: asked.environment };
     match handle.select(selecting).await {
-        Ok(selected) => Ok(Selection::of(selected, wants_token)),
+        Ok(selected) => Ok(Selection::of(selected)),
         Err(none) => Err(Nothing::of(none)),
     }
 }
@@ -181,8 +183,12 @@ impl Nothing {
                 "tokens are not handed out: set `hand-out-tokens = true` under [pool] in the config if programs of yours \
                  may have them",
             ),
+            NotSelected::Mixed => nothing(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "accounts of `custom` vendors cannot take each other's place: name one by itself",
+            ),
             NotSelected::TokenGone => {
-                nothing(StatusCode::SERVICE_UNAVAILABLE, "the token was just replaced by another: ask again")
+                nothing(StatusCode::CONFLICT, "the token was just replaced by another: ask again")
             }
             NotSelected::Stopping => {
                 nothing(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping: ask again once it runs")
@@ -214,5 +220,92 @@ pub(super) fn name_fits(what: &str, name: Option<&str>) -> Result<(), String> {
         }
         Some(name) if name.chars().any(char::is_control) => Err(format!("{what} must hold no control characters")),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::wire::sample;
+    use crate::policy::pool::{PassedOver as Over, Unavailable};
+
+    fn unavailable(needs_person: bool) -> Nothing {
+        let over = Over { account: sample::name("a"), reason: "so it is".to_owned(), until: None, needs_person };
+        let until = (!needs_person).then(sample::now);
+        Nothing::of(NotSelected::Unavailable(Unavailable { until, needs_person, passed_over: vec![over] }))
+    }
+
+    #[test]
+    fn nothing_to_use_is_a_problem_whose_status_says_whether_waiting_helps() {
+        let claude = ProviderId::new("claude");
+        for (none, status, detail) in [
+            (Nothing::of(NotSelected::NoAccount(Some(claude))), 404, "there is no account of claude"),
+            (Nothing::of(NotSelected::NoAccount(None)), 404, "there is no account: "),
+            (
+                Nothing::of(NotSelected::WhichProvider(vec![claude, ProviderId::new("codex")])),
+                422,
+                "name one: claude, codex",
+            ),
+            (Nothing::of(NotSelected::TokensStay), 403, "hand-out-tokens = true"),
+            (Nothing::of(NotSelected::TokenGone), 409, "ask again"),
+            (Nothing::of(NotSelected::Mixed), 422, "cannot take each other's place"),
+            (Nothing::of(NotSelected::Stopping), 503, "is stopping"),
+            (unavailable(false), 409, "no account can be used now (a: so it is)"),
+            (unavailable(true), 403, "before a person acts (a: so it is)"),
+        ] {
+            assert_eq!(none.problem.status, status, "{none:?}");
+            assert!(none.problem.detail.contains(detail), "{none:?}");
+            let json = serde_json::to_value(&none).unwrap();
+            assert_eq!((&json["schema"], &json["status"]), (&1.into(), &status.into()));
+            assert_eq!(serde_json::from_value::<Nothing>(json).unwrap(), none);
+        }
+    }
+
+    #[test]
+    fn names_from_outside_are_bounded() {
+        let long = "é".repeat(LONGEST_NAME);
+        for (name, fits) in [
+            (None, true),
+            (Some("opus"), true),
+            (Some(long.as_str()), true),
+            (Some(""), false),
+            (Some(" "), false),
+            (Some("a\tb"), false),
+        ] {
+            assert_eq!(name_fits("model", name).is_ok(), fits, "{name:?}");
+        }
+        assert!(name_fits("model", Some(&(long + "é"))).is_err());
+    }
+
+    #[test]
+    fn a_selection_tells_how_a_client_is_led_there_and_prints_no_token() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        use crate::credential::holding::Lent;
+        use crate::policy::pool::Choice;
+        use crate::supervisor::reach::Reach;
+        let selected = |dir: PathBuf, token: Option<Lent>| Selected {
+            choice: Choice {
+                account: sample::name("a"),
+                model: None,
+                headroom: Some(59.0),
+                said: String::new(),
+                passed_over: Vec::new(),
+            },
+            provider: ProviderId::new("claude"),
+            reach: Ok(Reach { variables: vec![("A", None), ("B", Some(dir))], token: None }),
+            credential: None,
+            token,
+            expires_at: None,
+        };
+        let lent = Lent { access: "sk-ant-oat01-FAKE".to_owned().into(), tenant: None };
+        let selection = Selection::of(selected("/srv".into(), Some(lent)));
+        let json = serde_json::to_value(&selection).unwrap();
+        assert_eq!(json["environment"], serde_json::json!({"A": null, "B": "/srv"}));
+        assert_eq!(json["token"], "sk-ant-oat01-FAKE");
+        assert!(!format!("{selection:?}").contains("FAKE"));
+        let no_text = std::ffi::OsString::from_vec(vec![b'/', 0xff]);
+        let selection = Selection::of(selected(no_text.into(), None));
+        assert!(selection.environment.is_none() && selection.token.is_none());
     }
 }

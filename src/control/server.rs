@@ -183,11 +183,11 @@ pub async fn serve(socket: Socket, handle: Handle, more: Router<Handle>, stop: i
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             stream = socket.accept(), if connections.len() < CONNECTIONS => {
-                let closing = [stopping.clone(), crowded.clone()];
-                connections.spawn(converse(stream, service.clone(), closing));
-                if connections.len() == CONNECTIONS {
+                if connections.len() + 1 == CONNECTIONS {
                     std::mem::take(&mut crowded).cancel();
                 }
+                let closing = [stopping.clone(), crowded.clone()];
+                connections.spawn(converse(stream, service.clone(), closing));
             }
         }
     }
@@ -532,9 +532,13 @@ mod tests {
             ),
             (body(own, "{}"), 422, "rate_limits names no window"),
             (body(own, r#"{"five_hour":{"used_percentage":5,"resets_at":1}}"#), 422, "rate_limits names no window"),
-            (body(own, "null").replace("rate_limits", "limits"), 400, "the hand-over could not be read: missing field"),
-            ("[".repeat(1000), 400, "the hand-over could not be read"),
-            (String::new(), 400, "the hand-over could not be read"),
+            (
+                body(own, "null").replace("rate_limits", "limits"),
+                400,
+                "the request's body could not be read: missing field",
+            ),
+            ("[".repeat(1000), 400, "the request's body could not be read"),
+            (String::new(), 400, "the request's body could not be read"),
             (body(own, &huge), 413, "length limit exceeded"),
         ] {
             let response = daemon.send("POST", HandOver::PATH, &body).await;

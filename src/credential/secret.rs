@@ -6,6 +6,7 @@
 use std::fmt;
 use std::process::Command;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
@@ -47,6 +48,15 @@ impl fmt::Debug for FingerprintKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FingerprintKey(redacted)")
     }
+}
+
+/// Whether an `Authorization` header shows this token; in a time that tells nothing of how much of it was right.
+pub fn is_shown(token: &SecretString, authorization: Option<&str>) -> bool {
+    let shown =
+        authorization.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    shown.is_some_and(|(_, shown)| {
+        verify_slices_are_equal(shown.trim().as_bytes(), token.expose_secret().as_bytes()).is_ok()
+    })
 }
 
 /// An access token on its way to a client of the same user that asked for it: the only one that is ever written into an
@@ -97,6 +107,23 @@ mod tests {
         assert_eq!(name(7, "a"), name(7, "a"));
         assert_ne!(name(7, "a"), name(7, "b"));
         assert_ne!(name(7, "a"), name(8, "a"));
+    }
+
+    #[test]
+    fn a_token_is_shown_by_a_bearer_header_that_holds_it_and_nothing_else() {
+        let token = "tk_FAKE".into();
+        for (header, is_it) in [
+            (Some("Bearer tk_FAKE"), true),
+            (Some("bearer  tk_FAKE"), true),
+            (Some("Bearer tk_FAK"), false),
+            (Some("Bearer tk_FAKE2"), false),
+            (Some("Basic tk_FAKE"), false),
+            (Some("tk_FAKE"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            assert_eq!(is_shown(&token, header), is_it, "{header:?}");
+        }
     }
 
     #[test]

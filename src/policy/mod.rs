@@ -6,6 +6,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod time;
+pub mod forecast;
 pub mod retry_after;
 pub mod status;
 pub mod ladder;

@@ -6,11 +6,11 @@
 //! set aside, never deleted, and the daemon starts in the cautious state; a file of a newer quotad is refused.
 
 mod alert;
+mod examine;
 mod pool;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::examine::{Examined, examine};
 use crate::disk::{self, DiskError, Lock, LockError};
 use crate::model::{Fingerprint, Reading};
 use crate::policy::account::{FileRecord, LoginRecord, Record};
@@ -260,48 +261,6 @@ impl State {
             self.db.prepare_cached(sql).ok()?.query_row(params![key], |row| row.get(0)).optional().ok()??;
         serde_json::from_str(&json).ok()
     }
-}
-
-/// What is known of a state directory's `state.db` without opening it for work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Examined {
-    /// There is none yet.
-    Absent,
-    /// It can be read.
-    Sound,
-    /// A newer quotad wrote it; its version.
-    Newer(i64),
-    /// It cannot be read: the next start would set it aside.
-    Damaged,
-}
-
-/// Examines a copy of `state.db`: the file itself is neither locked nor written, so a running daemon notices nothing.
-///
-/// # Errors
-/// The copy cannot be made.
-pub fn examine(dir: &Path) -> Result<Examined, DiskError> {
-    let mut examined = Examined::Absent;
-    // A daemon may write between the two copies; what is truly damaged is so each time.
-    for _ in 0..3 {
-        let apart = tempfile::tempdir().map_err(DiskError::on("make a directory in", &std::env::temp_dir()))?;
-        let copy = |name: &str| match std::fs::copy(dir.join(name), apart.path().join(name)) {
-            Err(cause) if cause.kind() != ErrorKind::NotFound => Err(DiskError::on("read", &dir.join(name))(cause)),
-            _ => Ok(()),
-        };
-        // In this order, what the log repeats is at worst in the database already.
-        copy("state.db-wal")?;
-        copy("state.db")?;
-        examined = match open_existing(&apart.path().join("state.db")) {
-            Ok(Some(_)) => Examined::Sound,
-            Ok(None) => Examined::Absent,
-            Err(Unreadable::Newer(version)) => Examined::Newer(version),
-            Err(Unreadable::Outdated(_) | Unreadable::Damaged) => Examined::Damaged,
-        };
-        if examined != Examined::Damaged {
-            break;
-        }
-    }
-    Ok(examined)
 }
 
 enum Unreadable {

@@ -91,6 +91,10 @@ impl State {
                     None => transaction.prepare_cached("DELETE FROM standing WHERE login = ?1")?.execute([login])?,
                 };
             }
+            for (before, login) in &unstored.renamed {
+                add(&transaction, login, &self.tally(before))?;
+                transaction.prepare_cached("DELETE FROM tally WHERE login = ?1")?.execute([before])?;
+            }
             for (login, tally) in &unstored.tallies {
                 add(&transaction, login, tally)?;
             }
@@ -123,7 +127,7 @@ mod tests {
     use super::*;
 
     fn unstored(tally: Tally) -> Unstored {
-        Unstored { standings: BTreeMap::new(), tallies: BTreeMap::from([("a".to_owned(), tally)]) }
+        Unstored { tallies: BTreeMap::from([("a".to_owned(), tally)]), ..Unstored::default() }
     }
 
     #[test]
@@ -148,12 +152,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_under_one_name_goes_on_under_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let report = Tally { reports: 1, ..Tally::default() };
+        state.store_pool(&unstored(report)).unwrap();
+        let renamed = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        let tallies = BTreeMap::from([("b".to_owned(), report)]);
+        state.store_pool(&Unstored { renamed, tallies, ..Unstored::default() }).unwrap();
+        assert_eq!((state.tally("a").reports, state.tally("b").reports), (0, 2));
+    }
+
+    #[test]
     fn a_standing_is_stored_and_taken_away() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();
         let store = |record| {
             let standings = BTreeMap::from([("a".to_owned(), record)]);
-            state.store_pool(&Unstored { standings, tallies: BTreeMap::new() }).unwrap();
+            state.store_pool(&Unstored { standings, ..Unstored::default() }).unwrap();
         };
         store(Some(StandingRecord::default()));
         assert_eq!(state.standings(), [("a".to_owned(), StandingRecord::default())]);

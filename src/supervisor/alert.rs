@@ -1,4 +1,4 @@
-//! The loop's end of alerts: what the accounts are to [`Alerts`](crate::policy::alert::Alerts), and that what was decided
+//! The loop's end of alerts: what the accounts are to [`Alerts`], and that what was decided
 //! is stored before it is handed on.
 //!
 //! Hands on to whoever listens (`export`), with the channels and the transport of the moment, and never waits for them.
@@ -7,10 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+
 use super::{Supervisor, Wake};
 use crate::config::{self, Config};
-use crate::policy::alert::{Alert, AlertRules, Kind, Subject};
-use crate::policy::time::Now;
+use crate::policy::alert::{Alert, AlertRecord, AlertRules, Alerts, Kind, Subject};
+use crate::policy::time::{BootId, Now};
 use crate::transport::Transport;
 
 /// An alert may ride along with other wake-ups for so long.
@@ -27,6 +29,22 @@ pub struct Notice {
     pub transport: Arc<Transport>,
 }
 
+/// What was told, what is about to be, and the way out.
+pub(super) struct Alerting {
+    pub(super) policy: Alerts,
+    /// The ends of logins that were foretold since the last look.
+    pub(super) foretold: Vec<Alert>,
+    pub(super) out: broadcast::Sender<Notice>,
+}
+
+impl Alerting {
+    /// With what was stored.
+    pub(super) fn new(config: &Config, boot: &BootId, stored: Vec<(String, AlertRecord)>, now: Now) -> Self {
+        let policy = Alerts::new(alert_rules(config), boot.clone(), stored, now);
+        Self { policy, foretold: Vec::new(), out: broadcast::channel(64).0 }
+    }
+}
+
 /// What the config says of alerts.
 pub(super) fn alert_rules(config: &Config) -> AlertRules {
     AlertRules { thresholds: config.alerts.thresholds.clone(), throttled_for: config.alerts.throttled_for }
@@ -36,7 +54,7 @@ impl Supervisor {
     /// Looks at every account that has changed, and hands on what is worth an alert. Whoever only looks (`once`) tells
     /// nothing, so that the daemon still can.
     pub(super) fn alert(&mut self, now: Now) {
-        let mut alerts = std::mem::take(&mut self.foretold);
+        let mut alerts = std::mem::take(&mut self.alerting.foretold);
         if self.read_only {
             return;
         }
@@ -49,12 +67,15 @@ impl Supervisor {
                     file: held.account.file_key(),
                     view: &held.view,
                 };
-                alerts.extend(self.alerts.look(&subject, now));
+                alerts.extend(self.alerting.policy.look(&subject, now));
             }
         }
-        self.schedule.set(&Wake::Alerts, self.alerts.next_wake(), SLACK);
+        self.schedule.set(&Wake::Alerts, self.alerting.policy.next_wake(), SLACK);
         // What cannot be stored is known to this process: better told twice, after a restart, than never.
-        self.store_alerts(!alerts.is_empty());
+        // While nothing can be stored, only what is told and the timer try.
+        if self.notice.is_none() || !alerts.is_empty() {
+            self.store_alerts(!alerts.is_empty());
+        }
         if alerts.is_empty() {
             return;
         }
@@ -64,7 +85,7 @@ impl Supervisor {
             let notice =
                 Notice { alert: Arc::new(alert), channels: channels.clone(), transport: self.transport.clone() };
             // Nobody need listen.
-            let _ = self.notices.send(notice);
+            let _ = self.alerting.out.send(notice);
         }
     }
 
@@ -75,14 +96,14 @@ impl Supervisor {
 
     /// Stores what was decided. What cannot be is tried again; whether it is stored.
     pub(super) fn store_alerts(&mut self, durable: bool) -> bool {
-        if self.alerts.is_stored() {
+        if self.alerting.policy.is_stored() {
             return true;
         }
-        let unstored = self.alerts.take_unstored(self.clock.now());
+        let unstored = self.alerting.policy.take_unstored(self.clock.now());
         match self.state.store_alerts(&unstored, durable) {
             Ok(()) => true,
             Err(error) => {
-                self.alerts.owe(unstored.into_keys());
+                self.alerting.policy.owe(unstored.into_keys());
                 self.note_unstored(&error, None);
                 false
             }

@@ -12,6 +12,7 @@ use super::alert::Notice;
 use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selecting};
 use super::{Supervisor, Wake, tell};
 use crate::clock::Clock;
+use crate::config::Http;
 use crate::credential::watch::Subject;
 use crate::model::{AccountName, Endpoint, LocalReading};
 use crate::policy::account::{Answer, Command};
@@ -91,8 +92,8 @@ pub struct Transition {
 }
 
 impl Supervisor {
-    /// Shows everyone what the daemon has come to.
-    pub(super) fn publish(&mut self, now: Now) {
+    /// Renews the view and the deadline of every account that something happened to.
+    pub(super) fn look_again(&mut self, now: Now) {
         for (name, held) in &mut self.accounts {
             if std::mem::take(&mut held.touched) {
                 held.view = Arc::new(held.account.view(now));
@@ -101,6 +102,11 @@ impl Supervisor {
                 self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
             }
         }
+    }
+
+    /// Shows everyone what the daemon has come to.
+    pub(super) fn publish(&mut self, now: Now) {
+        self.look_again(now);
         let accounts = self.accounts.values().map(|held| held.view.clone()).collect();
         let healthy = |name: &AccountName| (name.clone(), self.watch.healthy(&Subject::Account(name.clone())));
         let refused = self.refused.as_ref().map(|why| format!("the new config is refused: {why}"));
@@ -142,6 +148,7 @@ pub struct Handle {
     pub(super) transitions: broadcast::Sender<Transition>,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) http: watch::Receiver<Http>,
     pub(super) clock: Clock,
 }
 
@@ -154,6 +161,11 @@ impl Handle {
     /// A receiver that wakes at every change.
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// Where metrics are to be served besides the Unix socket, as the config says it now.
+    pub fn http(&self) -> watch::Receiver<Http> {
+        self.http.clone()
     }
 
     /// Every state change from here on. A reader that lags more than 256 behind is told so and goes on.
@@ -217,6 +229,7 @@ impl Handle {
         answer: impl Fn(&AccountName, Command) -> Option<Answer> + Send + 'static,
     ) -> (Self, broadcast::Sender<Transition>) {
         let (_, snapshots) = watch::channel(Arc::new(snapshot));
+        let (_, http) = watch::channel(Http::default());
         let (transitions, _) = broadcast::channel(4);
         let (notices, _) = broadcast::channel(4);
         let (asks, mut asked) = mpsc::channel::<Ask>(1);
@@ -227,6 +240,6 @@ impl Handle {
                 }
             }
         });
-        (Self { snapshots, transitions: transitions.clone(), notices, asks, clock: Clock::real() }, transitions)
+        (Self { snapshots, transitions: transitions.clone(), notices, asks, http, clock: Clock::real() }, transitions)
     }
 }

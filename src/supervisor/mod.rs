@@ -21,14 +21,13 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
-use self::alert::Notice;
+use self::alert::Alerting;
 use self::handle::{Ask, Handle, Snapshot, Traffic};
 pub use self::reach::log_in;
 use self::roster::Held;
-pub use self::roster::network;
-pub use self::roster::rules;
+pub use self::roster::{network, rules};
 use crate::clock::{self, Chance, Clock, Timer};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Http, Loaded};
 use crate::credential::owner::Report;
 use crate::credential::secret::FingerprintKey;
 use crate::credential::watch::{Subject, Watch};
@@ -36,7 +35,6 @@ use crate::logging::Logging;
 use crate::model::AccountName;
 use crate::paths::Paths;
 use crate::policy::account::{Backlog, Command, Input};
-use crate::policy::alert::{Alert, Alerts};
 use crate::policy::pool::Pool;
 use crate::policy::schedule::Schedule;
 use crate::policy::time::{BootId, Moment, Now, Stamp};
@@ -48,6 +46,8 @@ use crate::transport::{NetworkError, Transport};
 const CONFIG_DEBOUNCE: Duration = Duration::from_millis(250);
 /// How long a stop waits for a refresh in flight, beyond the deadline of its request: the file work takes time too.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
+/// Questions that wait for the loop at most; more wait in their connections.
+const QUEUE: usize = 16;
 /// How often, at most, the watches are followed anew; it rides along with other wake-ups.
 const REARM: Duration = Duration::from_mins(10);
 /// A machine that slept longer than this has to find its network again.
@@ -106,9 +106,7 @@ pub struct Supervisor {
     state: State,
     backlog: Backlog,
     pool: Pool,
-    alerts: Alerts,
-    /// The ends of logins that were foretold since the last look.
-    foretold: Vec<Alert>,
+    alerting: Alerting,
     clock: Clock,
     logging: Option<Logging>,
     read_only: bool,
@@ -141,8 +139,8 @@ pub struct Supervisor {
     births: u64,
     asks: mpsc::Receiver<Ask>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    http: watch::Sender<Http>,
     transitions: broadcast::Sender<handle::Transition>,
-    notices: broadcast::Sender<Notice>,
 }
 
 /// Something the loop woke for.
@@ -162,9 +160,8 @@ impl Supervisor {
     pub fn start(setup: Setup) -> Result<(Self, Handle), StartError> {
         let Setup { loaded, config_file, paths, state, clock, logging, read_only } = setup;
         let (report, reports) = mpsc::unbounded_channel();
-        let (ask, asks) = mpsc::channel(16);
+        let (ask, asks) = mpsc::channel(QUEUE);
         let (transitions, _) = broadcast::channel(256);
-        let (notices, _) = broadcast::channel(64);
         let now = clock.now();
         let notice = state.set_aside().map(|kept| {
             format!(
@@ -181,18 +178,20 @@ impl Supervisor {
             watch_healthy: BTreeMap::new(),
             traffic: Traffic::default(),
         }));
+        let boot = clock::boot_id();
+        let alerting = Alerting::new(&loaded.config, &boot, state.alerts(), now);
+        let (http, settings) = watch::channel(loaded.config.http.clone());
         let handle = Handle {
             snapshots: snapshot,
             transitions: transitions.clone(),
-            notices: notices.clone(),
+            notices: alerting.out.clone(),
             asks: ask,
+            http: settings,
             clock: clock.clone(),
         };
-        let boot = clock::boot_id();
         let rules = pool::pool_rules(&loaded.config);
         let mut supervisor = Self {
-            alerts: Alerts::new(alert::alert_rules(&loaded.config), boot.clone(), state.alerts(), now),
-            foretold: Vec::new(),
+            alerting,
             pool: Pool::new(rules, boot.clone(), state.standings(), state.last_used(), now),
             transport: Arc::new(Transport::new(network(&loaded.config))?),
             key: FingerprintKey::new(&state.fingerprint_key()?),
@@ -225,8 +224,8 @@ impl Supervisor {
             births: 0,
             asks,
             snapshots,
+            http,
             transitions,
-            notices,
         };
         if let Some(notice) = &supervisor.notice {
             tracing::warn!(event = "state-set-aside", "{notice}");
@@ -313,7 +312,10 @@ impl Supervisor {
             self.on_wake(wake);
         }
         self.note_recovery();
-        self.store_pool();
+        // While nothing can be stored, only what is asked for and the timer try.
+        if self.notice.is_none() {
+            self.store_pool();
+        }
         self.publish(now);
         self.alert(now);
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::handle::{Ask, Transition};
-use super::pool::Answer as Pooled;
+use super::pool::Owed;
 use super::reach::relocation;
 use super::{Supervisor, Wake, tell};
 use crate::credential::delegate::Delegate;
@@ -28,9 +28,10 @@ impl Supervisor {
             let now = self.clock.now();
             let Some(held) = self.accounts.get_mut(name) else { return };
             held.touched = true;
-            let is_answered = matches!(input, Input::Replied(UsageOutcome::Answered { .. }, _));
-            if let Some(token) = held.account.asking().filter(|_| is_answered) {
-                self.pool.vindicate(&held.account.login_key(), token);
+            if let (Some(token), Input::Replied(UsageOutcome::Answered { .. }, exchange)) =
+                (held.account.asking(), &input)
+            {
+                self.pool.vindicate(token, exchange.at, held.view.interval * 2, now.moment);
             }
             let actions = held.account.handle(input, now, &mut self.dice);
             inputs.extend(self.perform(name, actions));
@@ -39,7 +40,7 @@ impl Supervisor {
     }
 
     /// Does what came over the socket; what is returned may be answered once it is stored.
-    pub(super) fn serve(&mut self, ask: Ask) -> Option<Pooled> {
+    pub(super) fn serve(&mut self, ask: Ask) -> Option<Owed> {
         match ask {
             Ask::Command { account, command, answer } => {
                 let answered = self.command(&account, command);
@@ -48,7 +49,7 @@ impl Supervisor {
             Ask::HandOver(account, said) => self.feed(&account, Input::HandedOver(said)),
             Ask::Select(asked, answer) => return self.select(&asked, answer),
             Ask::Report(said, answer) => match self.report(*said) {
-                Some(reported) => return Some(Pooled::Reported(answer, reported)),
+                Some(reported) => return Some(Owed::Reported(answer, reported)),
                 None => drop(answer.send(None)),
             },
             Ask::Pool(account, answer) => drop(answer.send(self.pool_view(&account))),
@@ -62,7 +63,7 @@ impl Supervisor {
         let held = self.accounts.get_mut(name)?;
         held.touched = true;
         if command == Command::Resume {
-            self.pool.pardon(&held.account.login_key());
+            self.pool.pardon(&held.candidate(now));
         }
         let (answer, actions) = held.account.command(command, now, &mut self.dice);
         for input in self.perform(name, actions) {
@@ -290,7 +291,7 @@ impl Supervisor {
             let view = held.account.view(self.clock.now());
             tell::log(&view, event);
             if let Event::LoginEnding { days } = event {
-                self.foretold.push(Alert::login_ending(&view, *days, self.clock.now().stamp));
+                self.alerting.foretold.push(Alert::login_ending(&view, *days, self.clock.now().stamp));
             }
             if let Event::StateChanged { from, to } = event {
                 let transition = Transition {

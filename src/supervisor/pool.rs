@@ -1,7 +1,7 @@
 //! The pool's end of the loop: what the accounts are to [`Pool`], and that what it decided is stored before it is told.
 //!
-//! Everything that waits in the queue is taken in together and stored in one transaction, so that many clients cost
-//! hardly more than one. Decides nothing: who is chosen, and what a report changes, is `policy`'s to say.
+//! What waits in the queue is taken in together and stored in one transaction, so that many clients cost hardly more
+//! than one. Decides nothing: who is chosen, and what a report changes, is `policy`'s to say.
 
 use std::time::Duration;
 
@@ -20,9 +20,10 @@ use crate::policy::pool::{Booked, Candidate, Choice, PassedOver, PoolRules, Repo
 use crate::policy::refresh;
 use crate::policy::time::{Now, Stamp};
 use crate::provider;
+use crate::provider::custom::Custom;
 
-/// So many questions are taken in together at most.
-const TOGETHER: usize = 64;
+/// So many questions are taken in together at most: what the queue holds, and the one in hand.
+const TOGETHER: usize = super::QUEUE + 1;
 /// An unpaid account: longer than a card takes, shorter than a day (openclaw's billing lane).
 const BILLING: (Duration, Duration) = (Duration::from_hours(5), Duration::from_hours(24));
 
@@ -65,6 +66,8 @@ pub enum NotSelected {
     NoAccount(Option<ProviderId>),
     /// There are several vendors, and none was named.
     WhichProvider(Vec<ProviderId>),
+    /// The accounts of this provider are those of several vendors, which only the config knows.
+    Mixed,
     /// Tokens are not handed out.
     TokensStay,
     /// The token was replaced while it was fetched.
@@ -103,7 +106,8 @@ pub struct Reported {
     pub booked: Booked,
     /// When the daemon asks by itself, where that is due.
     pub check_at: Option<Stamp>,
-    /// It is about another token than the one in the file now: counted, no more.
+    /// It is about another token than the one in the file now: what it says of token and windows is not held against
+    /// this one.
     pub is_outdated: bool,
     /// Whether it is on disk.
     pub stored: bool,
@@ -118,13 +122,13 @@ pub struct PoolView {
     pub out: Option<PassedOver>,
 }
 
-/// An answer that waits until what led to it is stored.
-pub(super) enum Answer {
+/// An answer that is owed until what led to it is stored.
+pub(super) enum Owed {
     Selected(oneshot::Sender<Result<Selected, NotSelected>>, Result<Selected, NotSelected>),
     Reported(oneshot::Sender<Option<Reported>>, Reported),
 }
 
-impl Answer {
+impl Owed {
     fn send(self, stored: bool) {
         match self {
             Self::Selected(to, answer) => drop(to.send(answer)),
@@ -150,13 +154,16 @@ pub(super) fn pool_rules(config: &Config) -> PoolRules {
 
 impl Held {
     /// The account as the pool sees it.
-    fn candidate(&self, now: Now) -> Candidate<'_> {
+    pub(super) fn candidate(&self, now: Now) -> Candidate<'_> {
         let login = self.account.login();
+        let (named, unnamed) = self.account.pool_keys();
         Candidate {
             name: self.account.name(),
-            login: self.account.login_key(),
-            unnamed: self.account.unnamed_key(),
-            token: login.map(|login| login.access),
+            login: named,
+            unnamed,
+            token: self.account.token_seen(),
+            is_readable: login.is_some(),
+            by_token: self.reach.as_ref().is_ok_and(|reach| reach.token.is_some()),
             token_lives: login.is_some_and(|login| !refresh::is_expired(login, now)),
             unreachable: self.reach.as_ref().err().copied(),
             state: self.view.state,
@@ -171,7 +178,7 @@ impl Held {
 impl Supervisor {
     /// Takes in a question and everything that waits behind it.
     pub(super) fn serve_all(&mut self, first: Ask) {
-        let mut answers: Vec<Answer> = self.serve(first).into_iter().collect();
+        let mut answers: Vec<Owed> = self.serve(first).into_iter().collect();
         for _ in 1..TOGETHER {
             let Ok(ask) = self.asks.try_recv() else { break };
             answers.extend(self.serve(ask));
@@ -187,10 +194,10 @@ impl Supervisor {
         &mut self,
         asked: &Selecting,
         answer: oneshot::Sender<Result<Selected, NotSelected>>,
-    ) -> Option<Answer> {
+    ) -> Option<Owed> {
         let (name, choice) = match self.choose(asked) {
             Ok(chosen) => chosen,
-            Err(none) => return Some(Answer::Selected(answer, Err(none))),
+            Err(none) => return Some(Owed::Selected(answer, Err(none))),
         };
         let held = self.accounts.get(&name)?;
         let login = held.account.login();
@@ -202,11 +209,13 @@ impl Supervisor {
             token: None,
             expires_at: login.and_then(|login| login.expires_at),
         };
-        let wants_token = asked.token || (asked.reach && held.reach.as_ref().is_ok_and(|reach| reach.token.is_some()));
+        // Whoever wants to be led somewhere is given a token only where nothing else leads there.
+        let is_needed = !asked.reach || held.reach.as_ref().is_ok_and(|reach| reach.token.is_some());
+        let wants_token = asked.token && is_needed;
         let Some(token) = selected.credential.filter(|_| wants_token) else {
-            return Some(Answer::Selected(answer, Ok(selected)));
+            return Some(Owed::Selected(answer, Ok(selected)));
         };
-        self.pool.count_token(&held.account.login_key());
+        self.pool.count_token(&held.account.pool_keys().0);
         let owner = held.owner.clone();
         tokio::spawn(async move {
             let lent = owner.lend(token).await;
@@ -218,7 +227,7 @@ impl Supervisor {
 
     fn choose(&mut self, asked: &Selecting) -> Result<(AccountName, Choice), NotSelected> {
         let now = self.clock.now();
-        if asked.token && !self.config.pool.hand_out_tokens {
+        if asked.token && !asked.reach && !self.config.pool.hand_out_tokens {
             return Err(NotSelected::TokensStay);
         }
         let mut providers: Vec<ProviderId> = self.accounts.values().map(|held| held.config.provider).collect();
@@ -230,17 +239,20 @@ impl Supervisor {
             (None, [_, ..]) => return Err(NotSelected::WhichProvider(providers)),
             (provider, _) => return Err(NotSelected::NoAccount(provider)),
         };
-        let candidates: Vec<Candidate<'_>> = self
-            .accounts
-            .values()
-            .filter(|held| held.config.provider == provider)
-            .map(|held| held.candidate(now))
-            .collect();
+        self.look_again(now);
+        let of_vendor: Vec<&Held> = self.accounts.values().filter(|held| held.config.provider == provider).collect();
+        // What `custom` describes are vendors of their own: a key of one must never reach another.
+        let origin = |held: &&Held| provider::origin(&held.config.endpoints.usage_url).to_owned();
+        let is_mixed = of_vendor.windows(2).any(|pair| origin(&pair[0]) != origin(&pair[1]));
+        if provider == Custom::ID && is_mixed {
+            return Err(NotSelected::Mixed);
+        }
+        let candidates: Vec<Candidate<'_>> = of_vendor.into_iter().map(|held| held.candidate(now)).collect();
         let wish = Wish {
             provider,
             model: asked.model.as_deref(),
             caller: asked.caller.as_deref(),
-            needs_token: asked.token,
+            needs_token: asked.token && !asked.reach,
             needs_environment: asked.reach,
         };
         let choice = self.pool.select(&wish, &candidates, now).map_err(NotSelected::Unavailable)?;
@@ -250,6 +262,7 @@ impl Supervisor {
     /// Takes in a report; `None` when there is no such account.
     pub(super) fn report(&mut self, said: Reporting) -> Option<Reported> {
         let now = self.clock.now();
+        self.look_again(now);
         let held = self.accounts.get(&said.account)?;
         let of = held.candidate(now);
         let is_outdated = said
@@ -265,15 +278,18 @@ impl Supervisor {
             is_outdated,
         };
         let booked = self.pool.report(&report, &of, held.config.provider, now, &mut self.dice);
-        let name = said.account;
+        let (name, provider) = (said.account, held.config.provider);
         if let Some(out) = booked.out.as_ref().filter(|_| booked.is_news) {
             let until = out.until.map(|until| until.to_string());
-            tracing::info!(event = "pool-left", account = %name, until, reason = out.reason, "clients are kept off it: {}", out.reason);
+            tracing::info!(event = "pool-left", account = %name, %provider, until, reason = out.reason, "clients are kept off it: {}", out.reason);
         }
         if let Some(model) = &booked.closed {
-            tracing::info!(event = "model-closed", account = %name, "{model} is overloaded by the word of its clients");
+            // Only a name of the config's is told: any other comes from outside.
+            let is_known = self.config.pool.fallback.iter().flatten().any(|known| known == model);
+            let model = if is_known { model } else { "a model" };
+            tracing::info!(event = "model-closed", %provider, "{model} is overloaded by the word of its clients");
         }
-        if let Some(reading) = said.reading {
+        if let Some(reading) = said.reading.filter(|_| !is_outdated) {
             self.feed(&name, Input::HandedOver(LocalReading { reading, identity: None }));
         }
         // Floor and gates hold: the answer says when.

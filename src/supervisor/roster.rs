@@ -228,7 +228,12 @@ impl Supervisor {
             logging.set_level(self.config.log.level);
         }
         self.pool.configured(pool_rules(&self.config));
-        self.alerts.configured(alert_rules(&self.config));
+        self.alerting.policy.configured(alert_rules(&self.config));
+        self.http.send_if_modified(|known| {
+            let is_new = *known != self.config.http;
+            known.clone_from(&self.config.http);
+            is_new
+        });
         for held in self.accounts.values_mut() {
             held.reach = reach(&held.config, &self.paths, self.config.pool.hand_out_tokens);
         }

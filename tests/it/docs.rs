@@ -154,7 +154,8 @@ fn documents() -> Vec<String> {
     let entries = fs::read_dir(root().join("docs")).expect("docs/ can be listed");
     let names = entries.map(|entry| entry.expect("docs/ can be listed").file_name().to_string_lossy().into_owned());
     let markdown = names.filter(|name| Path::new(name).extension().is_some_and(|ending| ending == "md"));
-    markdown.map(|name| format!("docs/{name}")).chain(["README.md".to_owned()]).collect()
+    let apart = ["README.md", "docs/observability/README.md"].map(str::to_owned);
+    markdown.map(|name| format!("docs/{name}")).chain(apart).collect()
 }
 
 /// `docs/configuration.md`, as `config/quotad.toml` has it.

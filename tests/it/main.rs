@@ -16,6 +16,7 @@ mod keys;
 mod kill;
 mod line;
 mod no_errors;
+mod observability;
 mod plans;
 mod pool;
 mod secrets;

@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use quotad::demo::vendor::Answer;
 use serde_json::{Value, json};
 
 use crate::line::Line;
@@ -63,9 +62,10 @@ fn counted(house: &House, account: &str) -> Value {
     explained["pool"].clone()
 }
 
-/// Every client selects and reports until `pairs` are done or the daemon is gone; the reports that were answered, by
-/// account.
-fn storm(socket: &std::path::Path, pairs: usize) -> BTreeMap<String, u64> {
+/// Every client selects and reports, each seventh a `failure`, until `pairs` are done or the daemon is gone; the reports
+/// that were answered, by account.
+fn storm(socket: &std::path::Path, pairs: usize, failure: &str) -> BTreeMap<String, u64> {
+    let turn = AtomicUsize::new(1);
     let (left, answered, gone) = (AtomicUsize::new(pairs), Mutex::new(BTreeMap::new()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
@@ -76,7 +76,8 @@ fn storm(socket: &std::path::Path, pairs: usize) -> BTreeMap<String, u64> {
                 {
                     let Ok((200, chosen)) = line.post("/v1/select", &json!({})) else { break };
                     let account = chosen["account"].as_str().unwrap().to_owned();
-                    let report = json!({"account": account, "outcome": "ok", "credential": chosen["credential"]});
+                    let outcome = if turn.fetch_add(1, Ordering::Relaxed) % 7 == 0 { failure } else { "ok" };
+                    let report = json!({"account": account, "outcome": outcome, "credential": chosen["credential"]});
                     let Ok((200, _)) = line.post("/v1/report", &report) else { break };
                     *answered.lock().unwrap().entry(account).or_insert(0) += 1;
                 }
@@ -96,7 +97,7 @@ fn many_clients_get_even_shares_and_every_report_is_counted() {
     let daemon = house.start_logging("info");
     all_are_ok(&daemon);
     let began = Instant::now();
-    let answered = storm(&socket(&house), pairs);
+    let answered = storm(&socket(&house), pairs, "ok");
     println!("{pairs} selects and reports of {CLIENTS} clients in {:?}: {answered:?}", began.elapsed());
     assert_eq!(answered.values().sum::<u64>(), pairs as u64, "{}", house.log());
     let even = pairs as f64 / NAMES.len() as f64;
@@ -115,9 +116,15 @@ fn a_verb_is_answered_however_many_clients_keep_their_connections() {
     let house = house(&["a"], "");
     let daemon = house.start();
     all_are_ok(&daemon);
-    let lines: Vec<_> = (0..400).map(|_| Line::open(&socket(&house)).unwrap()).collect();
-    assert_eq!(said(&house, &["select"]), ("a".to_owned(), Some(0)));
-    drop(lines);
+    let mut lines = Vec::new();
+    for kept in [0, 250, 254, 255, 256, 257, 400] {
+        while lines.len() < kept {
+            lines.push(Line::open(&socket(&house)).unwrap());
+        }
+        for _ in 0..3 {
+            assert_eq!(said(&house, &["select"]), ("a".to_owned(), Some(0)), "beside {kept}");
+        }
+    }
 }
 
 #[test]
@@ -130,7 +137,7 @@ fn no_report_that_was_answered_is_lost_by_kill_9() {
         all_are_ok(&daemon);
         let socket = socket(&house);
         std::thread::scope(|scope| {
-            let storm = scope.spawn(|| storm(&socket, 1_000_000));
+            let storm = scope.spawn(|| storm(&socket, 1_000_000, "timeout"));
             std::thread::sleep(Duration::from_millis(300 + 70 * round));
             daemon.kill();
             for (account, reports) in storm.join().unwrap() {
@@ -194,6 +201,7 @@ fn a_rate_limited_account_is_never_given_out_before_its_time_also_across_a_resta
 #[test]
 fn a_login_reported_as_refused_for_good_is_back_when_the_daemons_own_poll_a_person_or_the_file_says_so() {
     let house = house(&["a"], "");
+    let tokens = house.log_in("a", HOUR);
     let daemon = house.start();
     all_are_ok(&daemon);
     let refused = |house: &House| {
@@ -209,8 +217,7 @@ fn a_login_reported_as_refused_for_good_is_back_when_the_daemons_own_poll_a_pers
     wait_for("its return", || !is_out());
 
     // The vendor refuses it as well: nothing but a person or the file brings it back.
-    let broken = Answer::Status { code: 400, headers: Vec::new(), body: "{}".to_owned() };
-    house.vendor.usage().always(broken);
+    house.vendor.with(|world| world.withdraw(&tokens.access));
     refused(&house);
     assert!(is_out());
     assert_eq!(said(&house, &["resume", "a"]).1, Some(0));
@@ -228,7 +235,11 @@ fn what_a_client_reports_of_its_traffic_is_shown_and_puts_the_next_poll_off() {
     let daemon = house.start();
     all_are_ok(&daemon);
     let before = daemon.account();
-    let reset = jiff::Timestamp::now().as_second() + 3000;
+    let five_hour = |account: &Value| {
+        let windows = account["windows"].as_array().cloned().unwrap_or_default();
+        windows.into_iter().find(|window| window["id"] == "five_hour").unwrap()
+    };
+    let reset = five_hour(&before)["resets_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_second();
     std::thread::sleep(Duration::from_millis(1100));
     let reset = format!("anthropic-ratelimit-unified-5h-reset: {reset}");
     let args = [
@@ -244,8 +255,7 @@ fn what_a_client_reports_of_its_traffic_is_shown_and_puts_the_next_poll_off() {
     assert_eq!(said(&house, &args), ("ok: the request was answered".to_owned(), Some(0)));
     wait_for("the reading", || daemon.account()["source"] == "client");
     let after = daemon.account();
-    let five_hour = after["windows"].as_array().unwrap().iter().find(|window| window["id"] == "five_hour").unwrap();
-    assert_eq!(five_hour["used_percent"], 83.0);
+    assert_eq!(five_hour(&after)["used_percent"], 83.0);
     assert!(after["next_poll_at"].as_str() > before["next_poll_at"].as_str(), "{before:#} {after:#}");
     let (told, _) = said(&house, &["select", "--json"]);
     let headroom = serde_json::from_str::<Value>(&told).unwrap()["headroom_percent"].as_f64();

@@ -140,11 +140,11 @@ mod tests {
     async fn json_is_posted_with_the_token_of_its_file() {
         let (result, heard) = posted(WebhookFormat::Json, Some("tk_FAKE\n"), Some(OK)).await;
         assert!(result.unwrap().ends_with("answered 200"));
-        let (head, body) = heard.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("POST /topic-FAKE HTTP/1.1\r\n"), "{head}");
+        let (top, body) = heard.split_once("\r\n\r\n").unwrap();
+        assert!(top.starts_with("POST /topic-FAKE HTTP/1.1\r\n"), "{top}");
         assert!(
-            head.contains("authorization: Bearer tk_FAKE\r\n") && head.contains("content-type: application/json"),
-            "{head}"
+            top.contains("authorization: Bearer tk_FAKE\r\n") && top.contains("content-type: application/json"),
+            "{top}"
         );
         assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap(), document(&sample::threshold()));
     }

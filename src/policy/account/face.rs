@@ -252,6 +252,11 @@ impl Account {
         }
     }
 
+    /// The access token last seen in the file, be it before a restart.
+    pub fn token_seen(&self) -> Option<Fingerprint> {
+        self.login().map(|login| login.access).or(self.known)
+    }
+
     /// Whether the credential file is believed to be gone.
     pub fn is_absent(&self) -> bool {
         self.credential == Some(Credential::Absent)

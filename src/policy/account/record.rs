@@ -164,6 +164,16 @@ impl Account {
         self.identity.is_some().then(unnamed)
     }
 
+    /// What clients' reports belong to: provider and login, wherever its usage is asked; and the same while the login had
+    /// no name, if it has one now.
+    pub fn pool_keys(&self) -> (String, Option<String>) {
+        let unnamed = format!("{} file:{}", self.rules.provider, self.rules.credentials);
+        match &self.identity {
+            Some(uuid) => (format!("{} uuid:{uuid}", self.rules.provider), Some(unnamed)),
+            None => (unnamed, None),
+        }
+    }
+
     /// What the auth pause belongs to: provider and credential file.
     pub fn file_key(&self) -> String {
         Self::file_key_of(&self.rules)

@@ -96,12 +96,11 @@ impl Alerts {
                 continue;
             }
             let Some(numbers) = numbers(reading, window, view.interval, now) else { continue };
-            let news = match memory.windows.get_mut(&window.id) {
-                Some(period) => period.see(numbers, &self.rules.thresholds),
-                None => {
-                    let period = memory.windows.entry(window.id.clone()).or_insert(Period::begin(numbers));
-                    period.crossed(&self.rules.thresholds).map(News::Crossed).into_iter().collect()
-                }
+            let news = if let Some(period) = memory.windows.get_mut(&window.id) {
+                period.see(numbers, &self.rules.thresholds)
+            } else {
+                let period = memory.windows.entry(window.id.clone()).or_insert(Period::begin(numbers));
+                period.crossed(&self.rules.thresholds).map(News::Crossed).into_iter().collect()
             };
             for news in news {
                 let kind = match news {

@@ -5,8 +5,8 @@ use super::{Candidate, PassedOver, Pool, Wish};
 use crate::policy::status::AccountState;
 use crate::policy::time::Now;
 
-/// Accounts whose headroom differs by less than this many points are used in turn.
-const STEP: f64 = 5.0;
+/// Accounts that have within so many points of the most are used in turn.
+const NEAR: f64 = 5.0;
 
 /// An account that can be used, and how it ranks.
 pub(super) struct Available<'c, 'a> {
@@ -14,13 +14,15 @@ pub(super) struct Available<'c, 'a> {
     pub(super) headroom: Option<f64>,
     /// The lower the better.
     tier: u8,
-    /// The higher the better.
+    /// Points of headroom, by the weight of the plan.
     worth: f64,
+    /// When it was last used.
     turn: u64,
 }
 
 impl Pool {
-    /// The best account for a model: the caller's own while it is available, else the first in rank.
+    /// The best account for a model: the caller's own while it is available, else of those with about the most
+    /// headroom the one that was used least recently.
     pub(super) fn best<'c, 'a>(
         &self,
         wish: &Wish<'_>,
@@ -28,34 +30,39 @@ impl Pool {
         candidates: &'c [Candidate<'a>],
         now: Now,
     ) -> Option<Available<'c, 'a>> {
+        let usable = candidates.iter().filter(|one| self.passed_over(wish, model, one, now).is_none());
+        let mut available: Vec<_> = usable.map(|candidate| self.ranked(candidate, model, now)).collect();
         let own = wish.caller.and_then(|caller| self.callers.get(&(wish.provider, caller.to_owned())));
-        let available = candidates.iter().filter(|one| self.passed_over(wish, model, one, now).is_none());
-        let ranked = available.map(|candidate| {
-            let headroom = match headroom(candidate.reading, model, now.stamp) {
-                Headroom::Left(left) => Some(left),
-                Headroom::Exhausted { .. } | Headroom::Unknown => None,
-            };
-            let is_doubted =
-                self.standings.get(&candidate.login).is_some_and(|standing| standing.is_doubted(now.moment));
-            let tier = match candidate.state {
-                _ if is_doubted => 3,
-                AccountState::Throttled | AccountState::Failing | AccountState::Offline => 2,
-                _ if headroom.is_none() => 1,
-                _ => 0,
-            };
-            let worth = headroom.map_or(1.0, |left| (left / STEP).ceil()) * candidate.weight;
-            let turn = self.uses.get(&candidate.login).map_or(0, |used| used.turn);
-            Available { candidate, headroom, tier, worth, turn }
-        });
         let is_own = |one: &Available<'_, '_>| own.is_some_and(|own| own.login == one.candidate.login);
-        ranked.min_by(|one, other| {
-            let own = is_own(other).cmp(&is_own(one));
-            let rank = own.then(one.tier.cmp(&other.tier)).then(other.worth.total_cmp(&one.worth));
-            rank.then(one.turn.cmp(&other.turn))
-        })
+        if let Some(own) = available.iter().position(is_own) {
+            return Some(available.swap_remove(own));
+        }
+        let tier = available.iter().map(|one| one.tier).min()?;
+        available.retain(|one| one.tier == tier);
+        let most = available.iter().map(|one| one.worth).max_by(f64::total_cmp)?;
+        let is_near = |one: &Available<'_, '_>| one.worth + NEAR * one.candidate.weight >= most;
+        available.into_iter().filter(is_near).min_by_key(|one| one.turn)
     }
 
-    /// Why an account cannot be used for a model now; `None` where it can.
+    fn ranked<'c, 'a>(&self, candidate: &'c Candidate<'a>, model: Option<&str>, now: Now) -> Available<'c, 'a> {
+        let headroom = match headroom(candidate.reading, model, now.stamp) {
+            Headroom::Left(left) => Some(left),
+            Headroom::Exhausted { .. } | Headroom::Unknown => None,
+        };
+        let used = self.uses.get(&candidate.login);
+        let is_doubted = used.is_some_and(|used| used.doubted_until.is_some_and(|until| until > now.moment));
+        let tier = match candidate.state {
+            _ if is_doubted => 3,
+            AccountState::Throttled | AccountState::NoPermission | AccountState::Failing | AccountState::Offline => 2,
+            _ if headroom.is_none() => 1,
+            _ => 0,
+        };
+        let turn = used.map_or(0, |used| used.turn);
+        Available { candidate, headroom, tier, worth: headroom.unwrap_or_default() * candidate.weight, turn }
+    }
+
+    /// Why an account cannot be used for a model now; `None` where it can. Of several reasons the one that lasts
+    /// longest: what a person must change, then what no moment is known for.
     pub(super) fn passed_over(
         &self,
         wish: &Wish<'_>,
@@ -63,34 +70,28 @@ impl Pool {
         of: &Candidate<'_>,
         now: Now,
     ) -> Option<PassedOver> {
-        let person = |reason: &str| Some((reason.to_owned(), None, true));
-        let wait = |reason: String, until| Some((reason, until, false));
-        let found = match of.state {
-            AccountState::Paused => person("paused by you"),
-            AccountState::Dead => person("this login was refused for good"),
-            AccountState::SignedOut => person("nobody is logged in"),
-            AccountState::NoPermission => person("scope, plan or organisation forbids it"),
-            AccountState::AuthPaused => wait("this login was refused several times in a row".to_owned(), of.until),
-            AccountState::Starting if of.token.is_none() => wait("not looked at yet".to_owned(), Some(now.stamp)),
-            _ if of.token.is_none() => person("its credential file cannot be read"),
-            _ if wish.needs_token && !of.token_lives => wait("its access token has expired".to_owned(), None),
+        let over = |reason: &str, until, needs_person| {
+            Some(PassedOver { account: of.name.clone(), reason: reason.to_owned(), until, needs_person })
+        };
+        let by_state = match of.state {
+            AccountState::Paused => over("paused by you", None, false),
+            AccountState::Dead => over("this login was refused for good", None, true),
+            AccountState::SignedOut => over("nobody is logged in", None, true),
+            AccountState::AuthPaused => over("this login was refused several times in a row", of.until, false),
+            AccountState::Starting if !of.is_readable => over("not looked at yet", Some(now.stamp), false),
+            _ if !of.is_readable => over("its credential file cannot be read", None, true),
             _ => None,
         };
-        let unreachable = of.unreachable.filter(|_| wish.needs_environment);
-        let found = found.or_else(|| unreachable.and_then(person));
-        let found = found.map(|(reason, until, needs_person)| PassedOver {
-            account: of.name.clone(),
-            reason,
-            until,
-            needs_person,
-        });
-        found.or_else(|| self.out(of, model, now)).or_else(|| match headroom(of.reading, model, now.stamp) {
-            Headroom::Exhausted { label, until } => {
-                let reason = format!("its {label} window is used up");
-                Some(PassedOver { account: of.name.clone(), reason, until, needs_person: false })
-            }
+        let by_token = wish.needs_token || (wish.needs_environment && of.by_token);
+        let expired =
+            if by_token && !of.token_lives { over("its access token has expired", None, false) } else { None };
+        let unreachable = of.unreachable.filter(|_| wish.needs_environment).and_then(|why| over(why, None, true));
+        let used_up = match headroom(of.reading, model, now.stamp) {
+            Headroom::Exhausted { label, until } => over(&format!("its {label} window is used up"), until, false),
             Headroom::Left(_) | Headroom::Unknown => None,
-        })
+        };
+        let all = [by_state, expired, unreachable, self.out(of, model, now), used_up];
+        all.into_iter().flatten().max_by_key(|one| (one.needs_person, one.until.is_none(), one.until))
     }
 
     /// Why this account and this model.
@@ -98,7 +99,6 @@ impl Pool {
         &self,
         wish: &Wish<'_>,
         model: Option<&str>,
-        is_closed: bool,
         headroom: Option<f64>,
         is_overloaded: impl Fn(&str) -> bool,
     ) -> String {
@@ -107,7 +107,7 @@ impl Pool {
             None => "what is left is not known".to_owned(),
         };
         match (wish.model, model) {
-            _ if is_closed => format!("every model that could be used is overloaded; {left}"),
+            _ if model.is_some_and(&is_overloaded) => format!("every model that could be used is overloaded; {left}"),
             (Some(wanted), Some(model)) if wanted != model => {
                 let why = if is_overloaded(wanted) { "overloaded" } else { "used up or limited on every account" };
                 format!("{wanted} is {why}, so {model}; {left}")

@@ -30,7 +30,7 @@ pub struct PoolRules {
     pub overloaded_after: u32,
     /// For so long after the last of them.
     pub quiet: Duration,
-    /// Models, each list in the order in which they take each other's place.
+    /// Models, each list in the order in which one takes the place of the one before it.
     pub fallback: Vec<Vec<String>>,
 }
 
@@ -54,14 +54,18 @@ pub struct Wish<'a> {
 pub struct Candidate<'a> {
     /// Its label.
     pub name: &'a AccountName,
-    /// What its standing belongs to: see [`super::account::Account::login_key`].
+    /// What its standing belongs to: vendor and login, wherever its usage is asked.
     pub login: String,
     /// The same while the login had no name.
     pub unnamed: Option<String>,
-    /// Names the access token in the file; `None` where there is no login to use.
+    /// Names the access token in the file, as last seen, be it before a restart.
     pub token: Option<Fingerprint>,
-    /// Whether that token has not expired.
+    /// Whether there is a login to use now.
+    pub is_readable: bool,
+    /// Whether its token has not expired.
     pub token_lives: bool,
+    /// Whether a client can be led to it by its token alone.
+    pub by_token: bool,
     /// Why no client can be pointed at this login; `None` where one can.
     pub unreachable: Option<&'static str>,
     /// How it is.
@@ -89,7 +93,8 @@ pub struct Report<'a> {
     pub limited_to: Option<&'a str>,
     /// Who used it.
     pub caller: Option<&'a str>,
-    /// It is about another token than the one in the file now: that it was refused is counted, and says nothing of this one.
+    /// It is about another token than the one in the file now: that it was refused is counted, and says nothing of this
+    /// one.
     pub is_outdated: bool,
 }
 
@@ -135,9 +140,9 @@ pub struct PassedOver {
 /// What a report came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Booked {
-    /// Why the account is out, if it is.
+    /// Why the account is out, for anything or for the model that was used; `None` where it is not.
     pub out: Option<PassedOver>,
-    /// Whether this report took it out.
+    /// Whether this report began a pause.
     pub is_news: bool,
     /// The daemon had better find out by itself whether the login works.
     pub check: bool,
@@ -179,7 +184,9 @@ impl Tally {
 /// What is to be stored: see [`Pool::take_unstored`].
 #[derive(Debug, Default)]
 pub struct Unstored {
-    /// By login; durable.
+    /// Logins that have a name now: what was counted under the first goes under the second.
+    pub renamed: BTreeMap<String, String>,
+    /// By login or token, `None` for one that has nothing to say any more; durable.
     pub standings: BTreeMap<String, Option<StandingRecord>>,
     /// By login.
     pub tallies: BTreeMap<String, Tally>,

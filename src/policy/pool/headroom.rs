@@ -70,22 +70,25 @@ fn is_untold(window: &Window) -> bool {
     window.used_percent.is_none() && window.status == WindowStatus::Active && window.id != BLOCKED
 }
 
-/// A part of the product, such as code review: it limits nothing else.
+/// A part of the product, such as code review, or what a vendor has begun to call a part of a window: it limits nothing
+/// else.
 fn is_part(window: &Window) -> bool {
-    window.model.is_none() && window.id.contains(':')
+    let of_a_window = ["five_hour_", "seven_day_"].iter().any(|whole| window.id.starts_with(whole));
+    window.model.is_none() && (window.id.contains(':') || of_a_window)
 }
 
-/// Whether two names of a model mean the same: every word of the shorter one stands in the longer, so that `Opus`
-/// is `claude-opus-4-5` and `opus`, and `GPT-5.3-Codex-Spark` is `gpt-5.3-codex-spark` alone.
-pub(super) fn names(one: &str, other: &str) -> bool {
-    let words = |name: &str| {
-        let lower = name.to_lowercase();
-        let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let (one, other) = (words(one), words(other));
-    let (short, long) = if one.len() <= other.len() { (&one, &other) } else { (&other, &one) };
-    !short.is_empty() && short.iter().all(|word| long.contains(word))
+/// Whether a model's own name means the model that is asked for: every word of it stands there, so that `Opus` is
+/// `claude-opus-4-5` and `opus`, and `GPT-5.3-Codex-Spark` is `gpt-5.3-codex-spark` alone, not `gpt-5.3-codex`.
+pub(super) fn names(own: &str, asked: &str) -> bool {
+    let (own, asked) = (words(own), words(asked));
+    !own.is_empty() && own.iter().all(|word| asked.contains(word))
+}
+
+/// The words of a name, in lower case.
+pub(super) fn words(name: &str) -> Vec<String> {
+    let lower = name.to_lowercase();
+    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -145,6 +148,7 @@ mod tests {
             (&["pro/Pro 100 60", "flash/Flash 100 60"], None, "flash until 60"),
             (&["pro/Pro 100 60", "flash/Flash 20 60"], Some("gemini-2.5-pro"), "pro until 60"),
             (&["five_hour 41 60", "seven_day:code-review 100 60"], None, "59"),
+            (&["five_hour 41 60", "seven_day_oi 102 60"], None, "59"),
             (&["five_hour 41 60", "extra_spend 100 -"], None, "59"),
             (&["extra_spend 100 -"], None, "extra_spend for ever"),
             (&["five_hour 41 60", "blocked - -"], None, "blocked for ever"),
@@ -168,13 +172,19 @@ mod tests {
 
     #[test]
     fn a_model_is_known_by_the_words_of_its_name() {
-        for (one, other) in
-            [("opus", "Opus"), ("Opus", "claude-opus-4-5"), ("GPT-5.3-Codex-Spark", "gpt-5.3-codex-spark")]
-        {
-            assert!(names(one, other) && names(other, one), "{one} {other}");
-        }
-        for (one, other) in [("opus", "sonnet"), ("Opus 4.5", "claude-opus-4-1"), ("", "opus"), ("o", "opus")] {
-            assert!(!names(one, other) && !names(other, one), "{one} {other}");
+        for (own, asked, is_it) in [
+            ("Opus", "opus", true),
+            ("Opus", "claude-opus-4-5", true),
+            ("claude-opus-4-5", "opus", false),
+            ("GPT-5.3-Codex-Spark", "gpt-5.3-codex-spark", true),
+            ("GPT-5.3-Codex-Spark", "gpt-5.3-codex", false),
+            ("gpt-5-codex", "gpt-5-codex-mini", true),
+            ("opus", "sonnet", false),
+            ("Opus 4.5", "claude-opus-4-1", false),
+            ("", "opus", false),
+            ("o", "opus", false),
+        ] {
+            assert_eq!(names(own, asked), is_it, "{own} {asked}");
         }
     }
 }

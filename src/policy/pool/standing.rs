@@ -1,8 +1,9 @@
 //! How one login stands with the clients that use it: what they reported, and what that keeps it out for.
 //!
-//! Three pauses, because they end for different reasons: a rate limit by time alone, a refused login when it works
-//! again, an unpaid bill much later. Besides, a login that was refused for good, which no time brings back. The rungs
-//! are those of [`Cooldown`]; the passing of a wait grants one request, whose report decides.
+//! Three pauses, because they end for different reasons: a rate limit by time alone, a refused token when it works
+//! again, an unpaid bill much later. Besides, a token that was refused for good, which no time brings back. What was
+//! refused is the token: another one in the file has a standing of its own, while rate and bill are the login's. The
+//! rungs are those of [`Cooldown`]; the passing of a wait grants one request, whose report decides.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,26 +11,26 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::PoolRules;
-use crate::model::{Fingerprint, Outcome};
+use super::headroom::names;
+use crate::model::Outcome;
 use crate::policy::cooldown::{Cooldown, CooldownRecord};
 use crate::policy::ladder::Ladder;
-use crate::policy::time::{BootId, Deadline, Dice, Moment, Now, jittered};
+use crate::policy::time::{BootId, Deadline, Dice, Moment, Now, Stamp, jittered};
 
-/// How long the one request that decides may take to report before another one may.
+/// How long the one request that decides may take to report. Clients that never report are not kept out for ever: after
+/// this without a word the pause is over.
 const PROBE: Duration = Duration::from_mins(2);
-/// An account whose last report was a failure without a pause stands behind the others for this long.
-const DOUBTED: Duration = Duration::from_mins(5);
 
-/// One report, as far as a login's standing depends on it.
+/// One report, as far as a standing depends on it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Booking<'a> {
     pub(super) outcome: Outcome,
     /// The vendor's own figure.
     pub(super) demand: Option<Duration>,
-    /// The model that a refusal is limited to.
+    /// The model that was used.
     pub(super) model: Option<&'a str>,
-    /// The access token in the file now; `None` where there is none.
-    pub(super) token: Option<Fingerprint>,
+    /// The model that a refusal is limited to.
+    pub(super) limited_to: Option<&'a str>,
     /// Twice the account's interval: see [`Cooldown::close`].
     pub(super) two_intervals: Duration,
 }
@@ -41,214 +42,219 @@ pub(super) struct Out {
     pub(super) until: Option<Moment>,
 }
 
-/// One login, as its clients see it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Standing {
-    rate: Cooldown,
-    /// Rate limits that are about one model, by its name.
-    models: BTreeMap<String, Cooldown>,
-    auth: Cooldown,
-    billing: Cooldown,
-    /// The token that was refused for good.
-    dead: Option<Fingerprint>,
-    /// What `auth` is about.
-    refused: Option<Fingerprint>,
-    /// A wait has passed, and one request under way decides; no other before then.
+/// A pause, and the one request that finds out whether it is over.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pause {
+    wait: Cooldown,
+    /// The request that decides reports until then.
     probe_until: Option<Moment>,
-    doubted_until: Option<Moment>,
+}
+
+impl Pause {
+    /// Until when nobody may pass.
+    fn until(&self, now: Moment) -> Option<Moment> {
+        let waits = self.wait.until().map(|until| until.at);
+        waits.into_iter().chain(self.probe_until).find(|until| *until > now)
+    }
+
+    /// Somebody is let through.
+    fn hand_out(&mut self, now: Moment) {
+        if self.probe_until.take().is_some() {
+            // Nobody told.
+            self.wait = Cooldown::default();
+        } else if self.wait.is_open() {
+            self.probe_until = Some(now + PROBE);
+        }
+    }
+
+    fn close(&mut self, ladder: &Ladder, two_intervals: Duration, now: Moment) {
+        self.wait.close(ladder, two_intervals, now);
+        self.probe_until = None;
+    }
+
+    /// Takes a refusal: the next rung, or the vendor's own figure. What was sent before the wait began takes no rung,
+    /// but a longer demand is heard. Returns whether a wait began.
+    fn refuse(&mut self, wait: impl FnOnce(Duration, bool) -> Duration, how: &mut How<'_>) -> bool {
+        let begins = self.wait.admits(how.now);
+        let length = if begins {
+            self.probe_until = None;
+            let was_open = self.wait.is_open();
+            wait(how.ladder.cooldown(self.wait.climb(how.now)), was_open)
+        } else {
+            how.demand.unwrap_or_default()
+        };
+        if begins || self.wait.until().is_some_and(|until| until.at < how.now + length) {
+            self.wait.wait(Deadline::after(how.now, jittered(length, how.jitter, how.dice)));
+        }
+        begins
+    }
+}
+
+/// What a refusal is weighed with.
+struct How<'a> {
+    ladder: &'a Ladder,
+    demand: Option<Duration>,
+    jitter: f64,
+    now: Moment,
+    dice: &'a mut dyn Dice,
+}
+
+/// One login, or one of its tokens, as clients see it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    rate: Pause,
+    /// Rate limits that are about one model, by its name.
+    models: BTreeMap<String, Pause>,
+    auth: Pause,
+    billing: Pause,
+    /// The token was refused for good.
+    is_dead: bool,
+    /// When it last was refused: a poll that left before then proves nothing.
+    refused_at: Option<Stamp>,
 }
 
 impl Standing {
     /// Takes a report in. Returns whether a pause began.
-    pub(super) fn book(&mut self, said: &Booking<'_>, rules: &PoolRules, now: Moment, dice: &mut dyn Dice) -> bool {
-        let mut refuse = |pause: &mut Cooldown, ladder: &Ladder, demand: Option<Duration>| {
-            refuse(pause, ladder, demand.map(|wait| wait.min(rules.max_retry_after)), rules.jitter, now, dice)
+    pub(super) fn book(&mut self, said: &Booking<'_>, rules: &PoolRules, now: Now, dice: &mut dyn Dice) -> bool {
+        let demand = said.demand.map(|wait| wait.min(rules.max_retry_after));
+        let ladder = match said.outcome {
+            Outcome::Billing => &rules.billing,
+            Outcome::Auth => &rules.auth,
+            _ => &rules.rate,
         };
-        // A caller that gave up, or sent what no account could have answered, has not found out what is asked.
-        if !matches!(said.outcome, Outcome::Aborted | Outcome::Refused) {
-            self.probe_until = None;
-        }
+        let mut how = How { ladder, demand, jitter: rules.jitter, now: now.moment, dice };
         match said.outcome {
             Outcome::Ok => {
-                self.succeed(said, rules, now);
+                self.succeed(said, rules, now.moment);
                 false
             }
             Outcome::RateLimited => {
-                let pause = match said.model {
+                let pause = match said.limited_to {
                     Some(model) => self.models.entry(model.to_lowercase()).or_default(),
                     None => &mut self.rate,
                 };
-                refuse(pause, &rules.rate, said.demand)
+                // The vendor's own figure is enough, but for a probe that was refused as well.
+                let wait = |rung: Duration, was_open| match demand {
+                    Some(demand) if was_open => demand.max(rung),
+                    Some(demand) => demand,
+                    None => rung,
+                };
+                pause.refuse(wait, &mut how)
             }
-            Outcome::Billing => refuse(&mut self.billing, &rules.billing, said.demand),
+            Outcome::Billing => self.billing.refuse(|rung, _| rung.max(demand.unwrap_or_default()), &mut how),
             Outcome::Auth => {
-                self.doubt(now);
-                if self.refused != said.token {
-                    (self.refused, self.auth) = (said.token, Cooldown::default());
-                }
-                let is_probe = self.auth.is_open() && self.auth.admits(now);
+                self.refused_at = Some(now.stamp);
+                let is_probe = self.auth.wait.is_open();
                 // What is under way when the pause begins is refused as well, and says nothing new.
-                let trips = self.auth.admits(now) && (self.auth.count() >= rules.auth_after || is_probe);
-                trips && refuse(&mut self.auth, &rules.auth, None)
+                let trips =
+                    self.auth.wait.admits(now.moment) && (self.auth.wait.count() >= rules.auth_after || is_probe);
+                trips && self.auth.refuse(|rung, _| rung, &mut how)
             }
             Outcome::AuthPermanent => {
-                let is_new = said.token.is_some() && self.dead != said.token;
-                self.dead = said.token.or(self.dead);
-                is_new
+                self.refused_at = Some(now.stamp);
+                !std::mem::replace(&mut self.is_dead, true)
             }
-            Outcome::Timeout => {
-                self.doubt(now);
-                false
-            }
-            // The vendor's trouble, not the account's.
-            Outcome::Overloaded | Outcome::Aborted | Outcome::Refused => false,
+            // The vendor's trouble or the caller's, not the account's.
+            Outcome::Timeout | Outcome::Overloaded | Outcome::Aborted | Outcome::Refused => false,
         }
-    }
-
-    fn doubt(&mut self, now: Moment) {
-        self.doubted_until = Some(now + DOUBTED);
     }
 
     /// A success ends what has been waited for. A wait that still runs is served: it may have been sent before.
     fn succeed(&mut self, said: &Booking<'_>, rules: &PoolRules, now: Moment) {
-        self.doubted_until = None;
-        let close = |pause: &mut Cooldown, ladder: &Ladder| {
-            if pause.admits(now) {
+        let close = |pause: &mut Pause, ladder: &Ladder| {
+            if pause.wait.admits(now) {
                 pause.close(ladder, said.two_intervals, now);
             }
         };
         close(&mut self.rate, &rules.rate);
         close(&mut self.billing, &rules.billing);
-        self.models.values_mut().for_each(|pause| close(pause, &rules.rate));
-        self.models.retain(|_, pause| *pause != Cooldown::default());
-        // That the login works is what the wait was for.
-        if self.refused == said.token {
-            self.auth.close(&rules.auth, said.two_intervals, now);
+        for (own, pause) in &mut self.models {
+            if said.model.is_some_and(|model| names(own, model)) {
+                close(pause, &rules.rate);
+            }
+        }
+        self.models.retain(|_, pause| pause.wait != Cooldown::default());
+        // That the token works is what the wait was for.
+        self.auth.close(&rules.auth, said.two_intervals, now);
+    }
+
+    /// The daemon's own poll, sent then, was answered with this token: it is good. What it was refused for may well
+    /// come again, so the rung is remembered.
+    pub(super) fn vindicate(&mut self, sent: Stamp, rules: &PoolRules, two_intervals: Duration, now: Moment) {
+        if self.refused_at.is_none_or(|refused| refused <= sent) {
+            self.is_dead = false;
+            if self.auth.wait.is_open() {
+                self.auth.close(&rules.auth, two_intervals, now);
+            }
         }
     }
 
-    /// The daemon's own poll was answered with this token: it is good.
-    pub(super) fn vindicate(&mut self, token: Fingerprint) -> bool {
-        let before = (self.dead, self.auth);
-        self.dead = self.dead.filter(|dead| *dead != token);
-        if self.refused == Some(token) {
-            self.auth = Cooldown::default();
-        }
-        before != (self.dead, self.auth)
-    }
-
-    /// The file holds this token now: what was said of another is over.
-    pub(super) fn meet(&mut self, token: Fingerprint) -> bool {
-        let before = (self.dead, self.auth);
-        self.dead = self.dead.filter(|dead| *dead == token);
-        if self.refused.is_some_and(|refused| refused != token) {
-            (self.refused, self.auth) = (None, Cooldown::default());
-        }
-        before != (self.dead, self.auth)
-    }
-
-    /// A person says that it is put right: the login works and the bill is paid. No rate limit is lifted.
-    pub(super) fn pardon(&mut self) -> bool {
-        let before = self.clone();
-        (self.dead, self.auth, self.billing) = (None, Cooldown::default(), Cooldown::default());
-        *self != before
+    /// A person says that it is put right: the bill is paid, the token works. No rate limit is lifted.
+    pub(super) fn pardon(&mut self) {
+        (self.billing, self.auth, self.is_dead) = (Pause::default(), Pause::default(), false);
     }
 
     /// Of what was said of one login under two names, the harsher.
     pub(super) fn harsher(mut self, other: Self) -> Self {
-        let harsher = |one: &mut Cooldown, other: Cooldown| {
-            if other.is_harsher_than(one) {
+        let harsher = |one: &mut Pause, other: Pause| {
+            if other.wait.is_harsher_than(&one.wait) {
                 *one = other;
             }
         };
         harsher(&mut self.rate, other.rate);
-        harsher(&mut self.auth, other.auth);
         harsher(&mut self.billing, other.billing);
         for (model, pause) in other.models {
             harsher(self.models.entry(model).or_default(), pause);
         }
-        Self { dead: self.dead.or(other.dead), refused: self.refused.or(other.refused), ..self }
+        self
     }
 
     /// What keeps the login from being used, for anything or for `model`: of several, what lasts longest.
-    pub(super) fn out(&self, is_for: impl Fn(&str) -> bool, now: Moment) -> Option<Out> {
-        if self.dead.is_some() {
+    pub(super) fn out(&self, model: Option<&str>, now: Moment) -> Option<Out> {
+        if self.is_dead {
             return Some(Out { why: "a client reported that its login was refused for good", until: None });
         }
-        let waits = self.pauses(is_for).filter_map(|(pause, why)| {
-            let until = pause.until().filter(|until| !until.passed(now))?;
-            Some(Out { why, until: Some(until.at) })
-        });
-        waits.max_by_key(|out| out.until).or_else(|| {
-            let until = self.probe_until.filter(|until| *until > now)?;
-            Some(Out { why: "one request is finding out whether its pause is over", until: Some(until) })
-        })
-    }
-
-    /// It is handed out: where a wait has just passed, to one caller alone.
-    pub(super) fn hand_out(&mut self, is_for: impl Fn(&str) -> bool, now: Moment) {
-        let is_open = self.pauses(is_for).any(|(pause, _)| pause.is_open());
-        self.probe_until = is_open.then(|| now + PROBE);
-    }
-
-    /// Whether its last report was a failure without a pause.
-    pub(super) fn is_doubted(&self, now: Moment) -> bool {
-        self.doubted_until.is_some_and(|until| until > now)
-    }
-
-    fn pauses(&self, is_for: impl Fn(&str) -> bool) -> impl Iterator<Item = (&Cooldown, &'static str)> {
-        let models = self.models.iter().filter(move |(model, _)| is_for(model)).map(|(_, pause)| pause);
-        let rate = models.chain([&self.rate]).map(|pause| (pause, "a client reported a rate limit"));
-        rate.chain([
+        let rate = self.models.iter().filter(|(own, _)| model.is_some_and(|model| names(own, model)));
+        let rate =
+            rate.map(|(_, pause)| pause).chain([&self.rate]).map(|pause| (pause, "a client reported a rate limit"));
+        let pauses = rate.chain([
             (&self.auth, "clients reported that its login is refused"),
             (&self.billing, "a client reported that it has to be paid for"),
-        ])
+        ]);
+        let waits = pauses.filter_map(|(pause, why)| Some(Out { why, until: Some(pause.until(now)?) }));
+        waits.max_by_key(|out| out.until)
+    }
+
+    /// It is handed out for this: where a wait has just passed, to one caller alone.
+    pub(super) fn hand_out(&mut self, model: Option<&str>, now: Moment) {
+        let models = self.models.iter_mut().filter(|(own, _)| model.is_some_and(|model| names(own, model)));
+        let models = models.map(|(_, pause)| pause);
+        models.chain([&mut self.rate, &mut self.auth, &mut self.billing]).for_each(|pause| pause.hand_out(now));
+    }
+
+    /// Whether the same would be stored of both.
+    pub(super) fn is_stored_like(&self, other: &Self) -> bool {
+        let same = |one: &Pause, other: &Pause| one.wait == other.wait;
+        let models = self.models.len() == other.models.len()
+            && self.models.iter().all(|(model, pause)| other.models.get(model).is_some_and(|other| same(pause, other)));
+        let rest = [(&self.rate, &other.rate), (&self.auth, &other.auth), (&self.billing, &other.billing)];
+        models && rest.into_iter().all(|(one, other)| same(one, other)) && self.is_dead == other.is_dead
     }
 
     /// The form that survives a restart.
     pub(super) fn save(&self, now: Now, boot: &BootId) -> StandingRecord {
-        let save = |pause: &Cooldown| pause.save(now, boot);
+        let save = |pause: &Pause| pause.wait.save(now, boot);
         StandingRecord {
             rate: save(&self.rate),
             models: self.models.iter().map(|(model, pause)| (model.clone(), save(pause))).collect(),
             auth: save(&self.auth),
             billing: save(&self.billing),
-            dead: self.dead.map(Fingerprint::to_hex),
-            refused: self.refused.map(Fingerprint::to_hex),
+            dead: self.is_dead,
         }
     }
 }
 
-/// Takes a refusal: the vendor's own figure where it gave one, else the next rung; and a probe that is refused as well
-/// waits for the later of both. Returns whether a wait began: what was sent before it takes no rung, but a longer
-/// demand is heard.
-fn refuse(
-    pause: &mut Cooldown,
-    ladder: &Ladder,
-    demand: Option<Duration>,
-    jitter: f64,
-    now: Moment,
-    dice: &mut dyn Dice,
-) -> bool {
-    let begins = pause.admits(now);
-    let wait = if begins {
-        let was_open = pause.is_open();
-        let rung = ladder.cooldown(pause.climb(now));
-        match demand {
-            Some(demand) if was_open => demand.max(rung),
-            Some(demand) => demand,
-            None => rung,
-        }
-    } else {
-        demand.unwrap_or_default()
-    };
-    if begins || pause.until().is_some_and(|until| until.at < now + wait) {
-        pause.wait(Deadline::after(now, jittered(wait, jitter, dice)));
-    }
-    begins
-}
-
-/// A login's standing as `state.db` keeps it.
+/// A standing as `state.db` keeps it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StandingRecord {
@@ -256,24 +262,20 @@ pub struct StandingRecord {
     models: BTreeMap<String, CooldownRecord>,
     auth: CooldownRecord,
     billing: CooldownRecord,
-    dead: Option<String>,
-    refused: Option<String>,
+    dead: bool,
 }
 
 impl StandingRecord {
     /// Brings the standing back.
     pub(super) fn restore(&self, now: Now, boot: &BootId) -> Standing {
-        let restore = |pause: &CooldownRecord| pause.restore(now, boot);
-        let token = |hex: &Option<String>| hex.as_deref().and_then(Fingerprint::from_hex);
+        let restore = |pause: &CooldownRecord| Pause { wait: pause.restore(now, boot), probe_until: None };
         Standing {
             rate: restore(&self.rate),
             models: self.models.iter().map(|(model, pause)| (model.clone(), restore(pause))).collect(),
             auth: restore(&self.auth),
             billing: restore(&self.billing),
-            dead: token(&self.dead),
-            refused: token(&self.refused),
-            probe_until: None,
-            doubted_until: None,
+            is_dead: self.dead,
+            refused_at: None,
         }
     }
 }

@@ -64,7 +64,9 @@ impl Login {
             login: format!("login {}", self.name),
             unnamed: None,
             token: Some(Fingerprint::new([self.token; 16])),
+            is_readable: true,
             token_lives: true,
+            by_token: false,
             unreachable: None,
             state: self.state,
             until: None,
@@ -138,6 +140,18 @@ impl World {
         )
     }
 
+    /// The daemon's own poll, sent so many seconds from now, was answered with this token.
+    fn vindicate(&mut self, token: u8, sent: i64) {
+        let at = now(self.at);
+        let sent = at.stamp + jiff::SignedDuration::from_secs(sent);
+        self.pool.vindicate(Fingerprint::new([token; 16]), sent, minutes(20), at.moment);
+    }
+
+    fn pardon(&mut self, account: &str) {
+        let login = self.logins.iter().find(|login| login.name.as_str() == account).unwrap();
+        self.pool.pardon(&login.candidate());
+    }
+
     fn limited(&mut self, account: &str, seconds: u64) -> Booked {
         let demand = Some(Duration::from_secs(seconds));
         self.tell(
@@ -173,9 +187,10 @@ fn accounts_that_are_about_as_full_are_used_in_turn_whoever_asks() {
     let mut world = World::new(&[41.0, 42.0, 43.0]);
     let chosen: Vec<String> = (0..6).map(|_| world.any()).collect();
     assert_eq!(chosen, ["a", "b", "c", "a", "b", "c"]);
-    world.logins[1].reading = reading(&[("five_hour", 47.0)]);
-    let chosen: Vec<String> = (0..3).map(|_| world.any()).collect();
-    assert_eq!(chosen, ["a", "c", "a"]);
+    for (used, order) in [(45.9, ["a", "b", "c"]), (46.1, ["a", "c", "a"])] {
+        world.logins[1].reading = reading(&[("five_hour", used)]);
+        assert_eq!([world.any(), world.any(), world.any()], order, "at {used}");
+    }
 }
 
 #[test]
@@ -225,8 +240,8 @@ fn who_cannot_be_used_is_passed_over_and_it_is_said_why() {
         (S::AuthPaused, false, false),
         (S::Dead, false, true),
         (S::SignedOut, false, true),
-        (S::NoPermission, false, true),
-        (S::Paused, false, true),
+        (S::NoPermission, true, false),
+        (S::Paused, false, false),
     ] {
         let mut world = World::new(&[0.0]);
         world.logins[0].state = state;
@@ -291,7 +306,7 @@ fn a_rate_limited_account_is_never_chosen_before_its_time_and_one_request_then_d
 }
 
 #[test]
-fn a_probe_that_is_refused_climbs_and_one_that_never_reports_does_not_lock_the_account() {
+fn a_probe_that_is_refused_climbs_and_one_that_never_reports_ends_the_pause() {
     let mut world = World::new(&[0.0]);
     let mut at = 0;
     for rung in [5, 10, 20, 40] {
@@ -305,7 +320,9 @@ fn a_probe_that_is_refused_climbs_and_one_that_never_reports_does_not_lock_the_a
     world.at += 119;
     assert_eq!(world.any(), format!("until {}", at + 120));
     world.at += 1;
-    assert_eq!(world.any(), "a", "its caller is gone");
+    assert_eq!([world.any(), world.any()], ["a", "a"], "nobody reports here, and nobody is kept out for ever");
+    world.report("a", Outcome::RateLimited);
+    assert_eq!(world.any(), format!("until {}", world.at + 300));
 }
 
 #[test]
@@ -353,22 +370,23 @@ fn a_demand_is_clamped_and_a_limit_of_one_model_keeps_the_account_for_the_others
 #[test]
 fn a_login_refused_for_good_comes_back_by_its_file_a_person_or_the_daemons_own_poll_alone() {
     type Way = fn(&mut World);
-    let ways: [(&str, Way, bool); 7] = [
+    let ways: [(&str, Way, bool); 8] = [
         ("time", |world| world.at = 1_000_000, false),
         ("a success", |world| drop(world.report("a", Outcome::Ok)), false),
-        ("a poll with another token", |world| world.pool.vindicate("login a", Fingerprint::new([9; 16])), false),
-        ("a poll with its token", |world| world.pool.vindicate("login a", Fingerprint::new([0; 16])), true),
-        ("a person", |world| world.pool.pardon("login a"), true),
+        ("a poll with another token", |world| world.vindicate(9, 1), false),
+        ("a poll with its token", |world| world.vindicate(0, 0), true),
+        ("a poll with its token that left before", |world| world.vindicate(0, -1), false),
+        ("a person", |world| world.pardon("a"), true),
         ("another token in the file", |world| world.logins[0].token = 7, true),
         ("a restart", restart, false),
     ];
     for (way, act, is_back) in ways {
+        let act: Way = act;
         let mut world = World::new(&[0.0]);
         let booked = world.report("a", Outcome::AuthPermanent);
         assert!(booked.is_news && booked.check);
         assert!(!world.report("a", Outcome::AuthPermanent).check, "one check is enough");
         assert_eq!(world.any(), "a person");
-        world.pool.pardon("login b");
         act(&mut world);
         assert_eq!(world.any(), if is_back { "a" } else { "a person" }, "{way}");
     }
@@ -407,7 +425,6 @@ fn refused_logins_are_out_after_three_in_a_row_and_a_success_is_all_they_wait_fo
     let mut world = World::new(&[0.0, 90.0]);
     let checks = [1, 2, 3].map(|_| world.report("a", Outcome::Auth).check);
     assert_eq!(checks, [false, false, true]);
-    assert_eq!(world.pool.out_names(&[("a", 0)], now(0)), [("a".to_owned(), Some(300))]);
     world.logins.truncate(1);
     assert_eq!(world.any(), "until 300");
     world.report("a", Outcome::Ok);
@@ -420,15 +437,19 @@ fn refused_logins_are_out_after_three_in_a_row_and_a_success_is_all_they_wait_fo
     assert_eq!(world.any(), "a", "a new login has not been refused");
 }
 
-impl Pool {
-    /// Which of these logins are out, and until which second.
-    fn out_names(&self, logins: &[(&str, u8)], at: Now) -> Vec<(String, Option<i64>)> {
-        let out = |(name, _): &(&str, u8)| {
-            let out = self.standings.get(&format!("login {name}"))?.out(|_| false, at.moment)?;
-            let until = out.until.map(|until| at.stamp_at(until).as_second() - now(0).stamp.as_second());
-            Some(((*name).to_owned(), until))
-        };
-        logins.iter().filter_map(out).collect()
+#[test]
+fn two_files_of_one_login_share_its_limits_and_not_what_was_said_of_either_token() {
+    let mut world = World::new(&[0.0, 0.0]);
+    let both = |world: &World| {
+        let of = |n: usize| Candidate { login: "one".to_owned(), ..world.logins[n].candidate() };
+        [of(0), of(1)].map(|of| world.pool.out(&of, None, now(world.at)).is_some())
+    };
+    for (outcome, expected) in [(Outcome::AuthPermanent, [true, false]), (Outcome::RateLimited, [true, true])] {
+        let report = Report { outcome, demand: None, model: None, limited_to: None, caller: None, is_outdated: false };
+        let (login, mut dice) = (world.logins[0].clone(), Loaded(0.5));
+        let of = Candidate { login: "one".to_owned(), ..login.candidate() };
+        world.pool.report(&report, &of, CLAUDE, now(0), &mut dice);
+        assert_eq!(both(&world), expected, "{outcome:?}");
     }
 }
 
@@ -470,10 +491,10 @@ fn an_unpaid_account_is_out_for_five_hours_then_twice_as_long_up_to_a_day() {
         assert_eq!(world.any(), "a", "after {hours} hours");
     }
     world.report("a", Outcome::Billing);
-    world.pool.pardon("login a");
+    world.pardon("a");
     assert_eq!(world.any(), "a", "a person has paid");
     world.limited("a", 60);
-    world.pool.pardon("login a");
+    world.pardon("a");
     assert!(world.any().starts_with("until"), "no rate limit is lifted");
 }
 
@@ -539,7 +560,7 @@ fn everything_that_is_counted_adds_up_also_when_storing_fails_once() {
     world.any();
     world.report("a", Outcome::RateLimited);
     world.pool.count_token("login a");
-    let Unstored { standings, tallies } = world.pool.take_unstored(now(5));
+    let Unstored { standings, tallies, .. } = world.pool.take_unstored(now(5));
     let expected = Tally {
         selects: 2,
         tokens: 1,
@@ -561,8 +582,9 @@ fn what_was_reported_while_the_login_had_no_name_holds_under_its_name() {
         Candidate { login: "uuid".to_owned(), unnamed: Some("login a".to_owned()), ..world.logins[0].candidate() };
     let wish = World::wish(None, None);
     assert!(world.pool.select(&wish, std::slice::from_ref(&named), now(0)).is_err());
-    let stored = world.pool.take_unstored(now(0)).standings;
-    assert!(stored["login a"].is_none() && stored["uuid"].is_some(), "and is stored there");
+    let Unstored { standings, renamed, tallies } = world.pool.take_unstored(now(0));
+    assert!(standings["login a"].is_none() && standings["uuid"].is_some(), "and is stored there");
+    assert_eq!((renamed["login a"].as_str(), tallies["uuid"].reports), ("uuid", 1), "with what was counted");
     let wish = Wish { needs_token: true, ..wish };
     let expired = Candidate { token_lives: false, ..named };
     let none = world.pool.select(&wish, &[expired], now(700)).unwrap_err();
@@ -619,8 +641,12 @@ proptest! {
                     let report = Report { outcome, demand: demand_of, model: None, limited_to: None, caller: None, is_outdated: false };
                     let booked = world.tell(name, report);
                     match outcome {
+                        // The first rung, at the least, where the vendor gave no advice.
+                        Outcome::RateLimited if booked.is_news => {
+                            barred[account] = barred[account].max(world.at + demand.unwrap_or(300));
+                        }
                         Outcome::RateLimited => barred[account] = barred[account].max(world.at + demand.unwrap_or(0)),
-                        Outcome::Billing if booked.is_news => barred[account] = barred[account].max(world.at + demand.unwrap_or(18_000)),
+                        Outcome::Billing if booked.is_news => barred[account] = barred[account].max(world.at + demand.unwrap_or(0).max(18_000)),
                         Outcome::AuthPermanent => dead[account] = true,
                         _ => {}
                     }

@@ -61,7 +61,14 @@ impl Provider for Claude {
 
     /// All of them go before the login of /login (code.claude.com, "Authentication precedence").
     fn overruled_by(&self) -> &'static [&'static str] {
-        &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"]
+        &[
+            "CLAUDE_CODE_USE_BEDROCK",
+            "CLAUDE_CODE_USE_VERTEX",
+            "CLAUDE_CODE_USE_FOUNDRY",
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+        ]
     }
 
     fn read_login(&self, content: Value) -> Result<Stored, &'static str> {

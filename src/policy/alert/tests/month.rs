@@ -171,10 +171,10 @@ fn month(seed: u64) -> (Vec<(u32, String, Kind)>, Vec<(u32, String, Kind)>, Tall
             .collect();
         let lied = shown.iter().any(|(.., lies)| *lies);
         (calm, tally.glitches) = if lied { (0, tally.glitches + 1) } else { (calm, tally.glitches) };
-        let mut seen = view(0, &shown.iter().map(|(id, used, resets, _)| (*id, *used, *resets)).collect::<Vec<_>>());
-        seen.reading.as_mut().unwrap().read_at = at(clock);
+        let mut looks = view(0, &shown.iter().map(|(id, used, resets, _)| (*id, *used, *resets)).collect::<Vec<_>>());
+        looks.reading.as_mut().unwrap().read_at = at(clock);
         name += u32::from(chance.happens(0.01));
-        seen.name = AccountName::parse(&format!("name-{name}")).unwrap();
+        looks.name = AccountName::parse(&format!("name-{name}")).unwrap();
 
         for ((truth, witness), (id, used, resets, lies)) in truths.iter().zip(&mut witnesses).zip(&shown) {
             if !lies && resets.is_none_or(|reset| reset > at(clock)) {
@@ -190,7 +190,7 @@ fn month(seed: u64) -> (Vec<(u32, String, Kind)>, Vec<(u32, String, Kind)>, Tall
             let subject = Subject {
                 login: if uuid { "uuid" } else { "login" }.to_owned(),
                 unnamed: uuid.then(|| "login".to_owned()),
-                ..subject(&seen)
+                ..subject(&looks)
             };
             let news = alerts.look(&subject, now);
             let killed = look == 0 && chance.happens(0.05);

@@ -119,8 +119,8 @@ mod tests {
         }
         if account(table).is_none() {
             let others = table.settings.iter().filter(must).filter(|setting| setting.key != key);
-            let others: String = others.map(|Setting { key, value, .. }| format!("{key} = {value}\n")).collect();
-            text = format!("[{}]\n{others}{key} = {value}\n", table.name);
+            let others: Vec<_> = others.map(|Setting { key, value, .. }| format!("{key} = {value}\n")).collect();
+            text = format!("[{}]\n{}{key} = {value}\n", table.name, others.concat());
         }
         let parsed = parse(&text, Path::new("c.toml"), &Paths::in_home(Path::new("/home/ada")));
         parsed.map_or_else(|complaints| complaints.to_string(), |_| String::new())

@@ -46,11 +46,11 @@ impl Message {
         };
         match (alert.kind, alert.until) {
             (Kind::LoginEnding(_), Some(at)) => text = format!("it ends {}", clock(at)),
-            (Kind::Trouble(_), Some(at)) => text += &format!("; the next try is {}", clock(at)),
+            (Kind::Trouble(_), Some(at)) => text = format!("{text}; the next try is {}", clock(at)),
             _ => {}
         }
         if matches!(alert.kind, Kind::Trouble(_) | Kind::LoginEnding(_)) {
-            text += &format!(". {}", capital(&alert.action));
+            text = format!("{text}. {}", capital(&alert.action));
         }
         Self { title, text: capital(&text) + "." }
     }

@@ -76,8 +76,7 @@ fn alerts() -> Alerts {
 fn told(readings: &[(f64, Option<i64>)]) -> Vec<(usize, Kind)> {
     let mut alerts = alerts();
     let mut told = Vec::new();
-    for (at, (used, resets)) in readings.iter().enumerate() {
-        let minute = 10 * at as i64;
+    for ((at, (used, resets)), minute) in readings.iter().enumerate().zip((0..).step_by(10)) {
         let view = view(minute, &[("five_hour", *used, resets.map(stamp))]);
         let news = alerts.look(&subject(&view), now(minute));
         told.extend(news.into_iter().map(|alert| (at, alert.kind)));

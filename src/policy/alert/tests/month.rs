@@ -109,8 +109,11 @@ fn at(minute: f64) -> Stamp {
     Stamp::from_millisecond(1_800_000_000_000 + (minute * 60_000.0) as i64).unwrap()
 }
 
+/// The number of a reading, and what it led to of which window.
+type Told = (u32, String, Kind);
+
 /// The alerts of a month and those that were due, each with the number of the reading.
-fn month(seed: u64) -> (Vec<(u32, String, Kind)>, Vec<(u32, String, Kind)>, Tally) {
+fn month(seed: u64) -> (Vec<Told>, Vec<Told>, Tally) {
     let mut chance = Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut tally = Tally::default();
     let mut truths = [
@@ -166,7 +169,8 @@ fn month(seed: u64) -> (Vec<(u32, String, Kind)>, Vec<(u32, String, Kind)>, Tall
                 // A lie that nobody could tell from the truth proves nothing.
                 let lies = |lie: &f64| lie - used > 53.0 || used - lie > 30.0;
                 let resets = truth.resets.map(|reset| at(reset + skew + chance.between(-0.4, 0.4)));
-                (truth.id, glitch.filter(lies).unwrap_or(used), resets, glitch.filter(lies).is_some())
+                let lie = glitch.filter(lies);
+                (truth.id, lie.unwrap_or(used), resets, lie.is_some())
             })
             .collect();
         let lied = shown.iter().any(|(.., lies)| *lies);
@@ -229,7 +233,7 @@ fn in_a_month_of_jitter_early_resets_restarts_and_moving_clocks_every_edge_is_to
             println!("month {seed}: {tally:?}");
         }
         for window in ["five_hour", "seven_day"] {
-            let of = |list: &[(u32, String, Kind)]| -> Vec<(u32, Kind)> {
+            let of = |list: &[Told]| -> Vec<(u32, Kind)> {
                 list.iter().filter(|(_, id, _)| id == window).map(|(at, _, kind)| (*at, *kind)).collect()
             };
             let (told, due) = (of(&told), of(&due));

@@ -121,7 +121,9 @@ fn storm(home: &Path) -> bool {
                 std::thread::sleep(EVERY);
             }
         });
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
         over.store(true, Ordering::Relaxed);
     });
     let [selects, reports] = times.map(|times| times.into_inner().unwrap());

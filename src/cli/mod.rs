@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod exec;
 mod explain;
+mod history;
 mod ingest;
 mod install;
 mod man;
@@ -59,6 +60,8 @@ enum Verb {
     Status(status::Status),
     /// Show what was sent, what stands in the way, and when it goes on
     Explain(explain::Explain),
+    /// Show what was read in the past, when windows started over, and how fast they fill
+    History(history::History),
     /// Stop every request of an account
     Pause(command::Ask),
     /// Lift a pause of an account
@@ -111,6 +114,7 @@ impl Cli {
             Verb::Demo(verb) => verb.run(),
             Verb::Status(verb) => verb.run(),
             Verb::Explain(verb) => verb.run(),
+            Verb::History(verb) => verb.run(),
             Verb::Pause(verb) => verb.run(Command::Pause),
             Verb::Resume(verb) => verb.run(Command::Resume),
             Verb::Poll(verb) => verb.run(Command::Poll),
@@ -263,6 +267,8 @@ mod tests {
             "--config c status",
             "status personal --json --socket s --config c",
             "explain personal --socket s --config c",
+            "history personal --since 30d --window five_hour --json --socket s --config c",
+            "history personal --since 2026-11-25T12:00:00Z --csv",
             "pause personal --socket s --config c",
             "resume personal --socket s --config c",
             "poll personal --socket s --config c",
@@ -292,6 +298,9 @@ mod tests {
             "explain",
             "poll",
             "poll Nö",
+            "history",
+            "history personal --since soon",
+            "history personal --json --csv",
             "select --provider nobody",
             "select --token",
             "report personal",

@@ -5,6 +5,7 @@
 
 use std::io::{self, IsTerminal as _};
 
+use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use crate::clock::Clock;
@@ -59,6 +60,11 @@ impl Page {
     /// As of when the page is written.
     pub(super) fn now(&self) -> Stamp {
         self.now
+    }
+
+    /// A moment on the local calendar.
+    pub(super) fn local(&self, at: Stamp) -> Zoned {
+        at.to_zoned(self.zone.clone())
     }
 
     /// A moment of local time, as short as it stays clear: `14:32`, `Fri 14:32`, `24 Dec`, `24 Dec 2027`.
@@ -138,6 +144,11 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 const DAY: i64 = 86_400;
+
+/// A length of time: `45 s`, `3 d 4 h`.
+pub(super) fn length(from: Stamp, to: Stamp) -> String {
+    span(to.duration_since(from).as_secs())
+}
 
 /// Two units at most: `45 s`, `13 min`, `2 h 13 min`, `3 d 4 h`.
 fn span(seconds: i64) -> String {

@@ -104,7 +104,7 @@ fn bar(percent: Option<f64>, cells: usize, page: &Page) -> String {
 }
 
 /// `41.5%`, `93%`.
-fn percentage(percent: f64) -> String {
+pub(super) fn percentage(percent: f64) -> String {
     let tenths = (percent * 10.0).round() / 10.0;
     format!("{tenths}%")
 }
@@ -133,8 +133,9 @@ fn said(window: &Window, page: &Page) -> Vec<String> {
         let floor = if window.source.as_deref() == Some(Source::Cache.as_str()) { "at least, " } else { "" };
         format!("{floor}as of {}", page.ago(at))
     });
+    let used_up = window.exhausts_at.map(|at| format!("at this rate used up {}", page.clock(at)));
     let shared = window.organisation.as_ref().map(|whose| format!("shared by {whose}"));
-    [status, reset, amount, shared, older].into_iter().flatten().map(|text| plain(&text)).collect()
+    [status, reset, used_up, amount, shared, older].into_iter().flatten().map(|text| plain(&text)).collect()
 }
 
 fn facts(account: &Account, column: usize, page: &Page) -> String {
@@ -163,6 +164,7 @@ mod tests {
     use super::*;
     use crate::control::wire::sample;
     use crate::model;
+    use crate::policy::forecast::Forecast;
     use crate::policy::status::AccountView;
     use crate::supervisor::handle::Snapshot;
 
@@ -288,6 +290,20 @@ work  claude  dead since 13:03
             render(&wire::Status::of(&snapshot, sample::now()), &Page::for_tests()),
             "  notice  state.db could not be read\nno accounts: log in with a vendor's CLI, or name accounts in the config\n"
         );
+    }
+
+    #[test]
+    fn a_window_that_runs_out_before_its_reset_says_when() {
+        let mut view = sample::throttled();
+        let exhausts_at = Some(sample::at("2026-11-25T14:10:00Z"));
+        let forecast = Forecast { burn_per_hour: Some(30.04), exhausts_at };
+        view.forecasts.insert("five_hour".to_owned(), forecast);
+        let page = shown(vec![view.clone()], &Page::for_tests(), "2026-11-25T12:15:00Z");
+        let said =
+            " resets in 2 h 13 min (15:28)\n                                          at this rate used up 15:10\n";
+        assert!(page.contains(said), "{page}");
+        let later = shown(vec![view], &Page::for_tests(), "2026-11-25T12:26:00Z");
+        assert!(!later.contains("used up"), "two intervals after the reading: {later}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+use super::history::{History, Since};
 use super::ingest::HandOver;
 use super::reply::{Answer, Explanation, Problem, command_word};
 use super::report::{Receipt, Report};
@@ -81,6 +82,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn explain(&self, account: &AccountName) -> Result<Explanation, ClientError> {
         self.get(&format!("/v1/accounts/{account}/explain")).await
+    }
+
+    /// What was read of an account in the past.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; an unknown account is [`ClientError::Refused`] with status 404.
+    pub async fn history(&self, account: &AccountName, since: Since) -> Result<History, ClientError> {
+        self.get(&format!("/v1/history/{account}?since={since}")).await
     }
 
     /// Hands a command to an account. That it was not done is an answer, not an error.

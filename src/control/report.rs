@@ -181,7 +181,7 @@ pub(super) async fn report(handle: &Handle, said: Report) -> Result<Receipt, (St
         limited_to: told.model.filter(|_| agrees),
         caller: said.key,
         credential: said.credential,
-        reading: (!windows.is_empty()).then(|| Reading {
+        reading: (!windows.is_empty()).then_some(Reading {
             windows,
             plan: None,
             read_at: now,

@@ -32,6 +32,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::history;
 use super::ingest::{self, HandOver};
 use super::reply::{Answer, Event, Explanation, Problem};
 use super::report::{self, Pooled};
@@ -224,6 +225,7 @@ fn router(handle: Handle, more: Router<Handle>, stopping: CancellationToken) -> 
         .route(HandOver::PATH, post(hand_over))
         .route("/v1/select", post(select))
         .route("/v1/report", post(report))
+        .merge(history::routes())
         .merge(more)
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -353,7 +355,7 @@ async fn no_method(method: Method, uri: Uri) -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{} does not take {method}: see the Allow header", uri.path()))
 }
 
-fn no_account(handle: &Handle, name: &str) -> Response {
+pub(super) fn no_account(handle: &Handle, name: &str) -> Response {
     let snapshot = handle.snapshot();
     let mut known: Vec<&str> = snapshot.accounts.iter().map(|view| view.name.as_str()).collect();
     known.sort_by_key(|known| edits(known, name));
@@ -378,7 +380,7 @@ fn edits(from: &str, to: &str) -> usize {
     row[row.len() - 1]
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or_default();
     problem_json(status.as_u16(), &Problem::new(status.as_u16(), title, detail))
 }

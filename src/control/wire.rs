@@ -107,9 +107,10 @@ pub struct Window {
     pub resets_at: Option<Stamp>,
     /// Whether that moment has passed without a reading since.
     pub reset_passed: bool,
-    /// Percentage points used per hour, lately.
+    /// Percentage points used per hour, on average until the reset; null when too little is known, once `resets_at` has
+    /// passed, and when the numbers are older than two intervals.
     pub burn_per_hour: Option<f64>,
-    /// When nothing is left at that pace.
+    /// When nothing is left at that pace; null where that is not before the reset, and under the same conditions.
     pub exhausts_at: Option<Stamp>,
     /// Where the account's newest reading does not report this window: when its numbers were true. Else left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -214,7 +215,7 @@ impl Account {
             windows: reading
                 .into_iter()
                 .flat_map(|newest| {
-                    newest.every_window().map(move |(said, window)| Window::of(window, said, newest, now))
+                    newest.every_window().map(move |(said, window)| Window::of(window, said, newest, view, now))
                 })
                 .collect(),
             read_at: reading.map(|r| past(r.read_at)),
@@ -240,9 +241,10 @@ impl Account {
 
 impl Window {
     /// A window as `said` has it, which may be older than the `newest` reading.
-    fn of(window: &model::Window, said: &Reading, newest: &Reading, now: Stamp) -> Self {
+    fn of(window: &model::Window, said: &Reading, newest: &Reading, view: &AccountView, now: Stamp) -> Self {
         let reset_passed = window.resets_at.is_some_and(|at| at <= now);
         let is_older = !std::ptr::eq(said, newest);
+        let expected = view.forecast(window, said, now);
         Self {
             id: window.id.clone(),
             label: window.label.clone(),
@@ -255,8 +257,8 @@ impl Window {
             remaining: window.remaining.clone().filter(|_| !reset_passed),
             resets_at: window.resets_at.map(deadline),
             reset_passed,
-            burn_per_hour: None,
-            exhausts_at: None,
+            burn_per_hour: expected.burn_per_hour.map(thousandth),
+            exhausts_at: expected.exhausts_at.map(past),
             read_at: is_older.then(|| past(said.read_at)),
             source: is_older.then(|| said.source.as_str().to_owned()),
         }
@@ -309,6 +311,11 @@ pub(super) fn past(stamp: Stamp) -> Stamp {
 /// A moment before which something does not happen.
 pub(super) fn deadline(stamp: Stamp) -> Stamp {
     whole_second(stamp, RoundMode::Ceil)
+}
+
+/// As much of a figure as means anything.
+pub(super) fn thousandth(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
 }
 
 fn whole_second(stamp: Stamp, mode: RoundMode) -> Stamp {
@@ -385,6 +392,7 @@ pub(crate) mod sample {
                 source: Source::Api,
                 earlier: None,
             }),
+            forecasts: BTreeMap::new(),
             next_poll_at: until,
             interval: Duration::from_mins(10),
             credentials: CredentialView {
@@ -433,6 +441,7 @@ pub(crate) mod sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::forecast::Forecast;
 
     const EXAMPLE: &str = r#"{"schema":1,"daemon":{"version":"1.0.0","pid":4242,"started_at":"2026-11-25T08:00:00Z"},"accounts":[{"name":"personal","provider":"claude","plan":"max_20x","state":"throttled","reason":"the usage endpoint answered 429 (Retry-After 990 s)","since":"2026-11-25T12:03:30Z","until":"2026-11-25T12:20:00Z","action":"nothing to do","windows":[{"id":"five_hour","label":"5-hour","model":null,"status":"active","used_percent":41.5,"used":null,"limit":null,"remaining":null,"resets_at":"2026-11-25T14:28:00Z","reset_passed":false,"burn_per_hour":null,"exhausts_at":null}],"read_at":"2026-11-25T12:05:00Z","source":"api","stale":false,"next_poll_at":"2026-11-25T12:20:00Z","credentials":{"path":"/home/u/.claude/.credentials.json","owner":"vendor","refresh":"when-idle","expires_at":"2026-11-25T18:00:00Z","login_ends_at":null},"gates":{"usage":{"state":"cooling","failures":2,"rung":1,"until":"2026-11-25T12:20:00Z"},"token":{"state":"clear","failures":0,"rung":null,"until":null},"auth":{"state":"clear","failures":0,"rung":null,"until":null}},"counters":{"polls":12,"ok":10,"throttled":2,"auth_failures":0,"refreshes":1,"refresh_failures":0}}]}"#;
 
@@ -461,6 +470,27 @@ mod tests {
         assert_eq!(after.windows[0].used_percent, None);
         assert_eq!((&after.windows[0].used, &after.windows[0].remaining), (&None, &None));
         assert_eq!(after.windows[0].limit, Some(limit), "a limit is not spent by a reset");
+    }
+
+    #[test]
+    fn a_forecast_is_shown_with_its_window_until_that_is_reset_or_its_numbers_are_old() {
+        let mut view = sample::throttled();
+        let forecast =
+            Forecast { burn_per_hour: Some(6.20049), exhausts_at: Some(sample::at("2026-11-25T14:10:00.9Z")) };
+        view.forecasts.insert("five_hour".to_owned(), forecast);
+        view.forecasts.insert("gone".to_owned(), forecast);
+        let shown = |view: &AccountView, now: &str| {
+            let window = &Account::of(view, sample::at(now)).windows[0];
+            (window.burn_per_hour, window.exhausts_at)
+        };
+        let said = (Some(6.2), Some(sample::at("2026-11-25T14:10:00Z")));
+        assert_eq!(shown(&view, "2026-11-25T12:25:00Z"), said);
+        assert_eq!(shown(&view, "2026-11-25T12:25:01Z"), (None, None), "older than two intervals");
+        view.interval = std::time::Duration::from_hours(24);
+        assert_eq!(shown(&view, "2026-11-25T14:27:59Z"), said);
+        assert_eq!(shown(&view, "2026-11-25T14:28:00Z"), (None, None), "reset");
+        view.forecasts.clear();
+        assert_eq!(shown(&view, "2026-11-25T12:15:00Z"), (None, None));
     }
 
     #[test]

@@ -3,10 +3,14 @@
 //! Owns the words. Holds no decision: [`super::account`] fills it from its own state, and every reader (status,
 //! bars, metrics, logs) renders the same value.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde::Serialize;
 
+use super::forecast::Forecast;
 use super::time::Stamp;
-use crate::model::{AccountName, CredentialOwner, Exchange, ProviderId, Reading, RefreshMode};
+use crate::model::{AccountName, CredentialOwner, Exchange, ProviderId, Reading, RefreshMode, Window};
 
 /// The one word for how an account is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -148,10 +152,12 @@ pub struct AccountView {
     pub action: String,
     /// The last good reading.
     pub reading: Option<Reading>,
+    /// What was expected when it was read, by window; the shell's to fill in.
+    pub forecasts: BTreeMap<String, Forecast>,
     /// When the next poll is due; `None` when none is planned.
     pub next_poll_at: Option<Stamp>,
     /// The interval in force (configured or learned), for staleness.
-    pub interval: std::time::Duration,
+    pub interval: Duration,
     /// The credential file.
     pub credentials: CredentialView,
     /// The rate-limit pause of the usage endpoint.
@@ -182,21 +188,29 @@ pub struct CredentialView {
 }
 
 impl AccountView {
+    /// What was expected of a window when `said` was read; nothing once that is older than two intervals, or the window
+    /// was reset since.
+    pub fn forecast(&self, window: &Window, said: &Reading, now: Stamp) -> Forecast {
+        let is_over = self.is_old(said, now) || window.resets_at.is_some_and(|at| at <= now);
+        self.forecasts.get(&window.id).copied().filter(|_| !is_over).unwrap_or_default()
+    }
+
+    fn is_old(&self, reading: &Reading, now: Stamp) -> bool {
+        Duration::try_from(now.duration_since(reading.read_at)).unwrap_or_default() > self.interval * 2
+    }
+
     /// Whether the last reading is older than two intervals at `now`, or one of its windows has been reset since.
     pub fn is_stale(&self, now: Stamp) -> bool {
         self.reading.as_ref().is_none_or(|reading| {
-            let age = std::time::Duration::try_from(now.duration_since(reading.read_at)).unwrap_or_default();
-            age > self.interval * 2 || reading.every_window().any(|(_, w)| w.resets_at.is_some_and(|at| at <= now))
+            self.is_old(reading, now) || reading.every_window().any(|(_, w)| w.resets_at.is_some_and(|at| at <= now))
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::model::{Source, Window};
+    use crate::model::Source;
 
     #[test]
     fn words_are_the_contracts() {
@@ -242,6 +256,7 @@ mod tests {
                 source: Source::Api,
                 earlier: None,
             }),
+            forecasts: BTreeMap::new(),
             next_poll_at: None,
             interval: Duration::from_mins(10),
             credentials: CredentialView {

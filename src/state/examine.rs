@@ -36,11 +36,10 @@ pub fn examine(dir: &Path) -> Result<Examined, DiskError> {
         copy("state.db-wal")?;
         copy("state.db")?;
         examined = match open_existing(&apart.path().join("state.db")) {
-            Ok(Some(_)) => Examined::Sound,
+            // What could not be added to the copy says nothing of the file.
+            Ok(Some(_)) | Err(Unreadable::Outdated(_)) => Examined::Sound,
             Ok(None) => Examined::Absent,
             Err(Unreadable::Newer(version)) => Examined::Newer(version),
-            // What could not be added to the copy says nothing of the file.
-            Err(Unreadable::Outdated(_)) => Examined::Sound,
             Err(Unreadable::Damaged) => Examined::Damaged,
         };
         if examined != Examined::Damaged {

@@ -1,5 +1,5 @@
-//! The only owner of `state.db`: gates, fences, marks, readings; in [`mod@pool`] what clients reported, in
-//! [`mod@alert`] what was told.
+//! The only owner of `state.db`: gates, fences, marks, readings; in [`mod@pool`], what clients reported; in
+//! [`mod@history`], what was read in the past; in [`mod@alert`], what was told.
 //!
 //! SQLite in WAL mode. What a wait or a fence rests on is written with `synchronous=FULL` before it takes effect;
 //! readings with NORMAL. Never holds a token, in any form but its keyed hash. A file that cannot be understood is
@@ -7,6 +7,7 @@
 
 mod alert;
 mod examine;
+pub mod history;
 mod pool;
 
 use std::ffi::OsString;
@@ -28,13 +29,13 @@ use crate::policy::pool::StandingRecord;
 use crate::policy::refresh::{Mark, Marks};
 
 /// The version of the tables. A higher one in the file means a newer quotad wrote it.
-const VERSION: i64 = TABLES.len() as i64;
+const VERSION: i64 = 4;
 
 /// `quot` in ASCII: tells our file from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7175_6f74;
 
 /// What each version added to the one before it, from nothing.
-const TABLES: [&str; 3] = [
+const TABLES: [&str; VERSION as usize] = [
     "
         CREATE TABLE meta    (name        TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
         CREATE TABLE login   (key         TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
@@ -43,6 +44,7 @@ const TABLES: [&str; 3] = [
         CREATE TABLE reading (login       TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
     ",
     pool::TABLES,
+    history::TABLES,
     alert::TABLES,
 ];
 
@@ -219,9 +221,7 @@ impl State {
             Record::File { key, record } => {
                 self.upsert("the auth pause", true, "INSERT OR REPLACE INTO file VALUES (?1, ?2)", key, record)
             }
-            Record::Reading(login, reading) => {
-                self.upsert("a reading", false, "INSERT OR REPLACE INTO reading VALUES (?1, ?2)", login, reading)
-            }
+            Record::Reading(login, reading) => self.store_reading(login, reading).map(|_| ()),
             Record::Mark(fingerprint, mark) => {
                 let hex = fingerprint.to_hex();
                 self.upsert("a fence or verdict", true, "INSERT OR REPLACE INTO mark VALUES (?1, ?2)", &hex, mark)
@@ -265,14 +265,17 @@ impl State {
 
 enum Unreadable {
     Newer(i64),
-    /// It is sound, and of an older quotad; what is new could not be added to it.
+    /// It is sound, and of an older quotad; what is new could not be added to it. Or the disk is full.
     Outdated(rusqlite::Error),
     Damaged,
 }
 
 impl From<rusqlite::Error> for Unreadable {
-    fn from(_: rusqlite::Error) -> Self {
-        Self::Damaged
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Outdated(error),
+            _ => Self::Damaged,
+        }
     }
 }
 
@@ -312,6 +315,10 @@ fn open_existing(path: &Path) -> Result<Option<Connection>, Unreadable> {
     all_parse::<Mark>(&db, "SELECT record FROM mark")?;
     all_parse::<Reading>(&db, "SELECT record FROM reading")?;
     all_parse::<StandingRecord>(&db, "SELECT record FROM standing")?;
+    for check in history::CHECKS {
+        db.prepare(check)?.query([])?.next()?;
+    }
+    history::rebuild(&db);
     Ok(Some(db))
 }
 
@@ -351,6 +358,7 @@ fn create(path: &Path, set_aside: Option<&Path>) -> Result<Connection, OpenError
     let fresh = || -> rusqlite::Result<Connection> {
         let db = Connection::open(path)?;
         db.pragma_update(None, "page_size", 1024)?;
+        history::prepare(&db)?;
         configure(&db)?;
         db.execute_batch(&format!("BEGIN; {} PRAGMA application_id = {APPLICATION_ID};", TABLES.concat()))?;
         if let Some(set_aside) = set_aside {
@@ -470,7 +478,9 @@ mod tests {
         let (fingerprint, dead) = mark("x");
         drop(State::open(dir.path()).map(|state| state.store(&Record::Mark(fingerprint, dead.clone())).unwrap()));
         let old = Connection::open(dir.path().join("state.db")).unwrap();
-        old.execute_batch("DROP TABLE standing; DROP TABLE tally; DROP TABLE alert; PRAGMA user_version = 1;").unwrap();
+        let new =
+            ["standing", "tally", "series", "sample", "alert"].map(|table| format!("DROP TABLE {table};")).concat();
+        old.execute_batch(&format!("{new} PRAGMA user_version = 1;")).unwrap();
         drop(old);
         let state = State::open(dir.path()).unwrap();
         assert_eq!((state.set_aside(), state.marks().of(fingerprint)), (None, dead));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::alert::Notice;
+use super::history::Past;
 use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selecting};
 use super::{Supervisor, Wake, tell};
 use crate::clock::Clock;
@@ -96,7 +97,7 @@ impl Supervisor {
     pub(super) fn look_again(&mut self, now: Now) {
         for (name, held) in &mut self.accounts {
             if std::mem::take(&mut held.touched) {
-                held.view = Arc::new(held.account.view(now));
+                held.view = Arc::new(AccountView { forecasts: held.forecasts.clone(), ..held.account.view(now) });
                 held.unheeded = true;
                 let wake = Wake::Account(name.clone());
                 self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
@@ -139,6 +140,7 @@ pub(super) enum Ask {
     Select(Selecting, oneshot::Sender<Result<Selected, NotSelected>>),
     Report(Box<Reporting>, oneshot::Sender<Option<Reported>>),
     Pool(AccountName, oneshot::Sender<Option<PoolView>>),
+    History(AccountName, Stamp, oneshot::Sender<Option<Past>>),
 }
 
 /// A cloneable way to see and to ask the running daemon.
@@ -216,6 +218,14 @@ impl Handle {
     pub async fn pool(&self, account: AccountName) -> Option<PoolView> {
         let (answer, reply) = oneshot::channel();
         self.asks.send(Ask::Pool(account, answer)).await.ok()?;
+        reply.await.ok()?
+    }
+
+    /// What is stored of an account's past since a moment; `None` when there is no such account or the daemon is
+    /// stopping.
+    pub async fn history(&self, account: AccountName, since: Stamp) -> Option<Past> {
+        let (answer, reply) = oneshot::channel();
+        self.asks.send(Ask::History(account, since, answer)).await.ok()?;
         reply.await.ok()?
     }
 }

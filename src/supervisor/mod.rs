@@ -3,11 +3,12 @@
 //! Owns every account's state machine, the schedule with its single timer, the state, and the snapshot that everyone
 //! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests
 //! and file work run beside it and report back. `roster` turns the config into accounts, `perform` does what the
-//! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `alert` hands
-//! on what is worth an alert, `handle` is what others see.
+//! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `history` keeps
+//! the past, `alert` hands on what is worth an alert, `handle` is what others see.
 
 pub mod alert;
 pub mod handle;
+pub mod history;
 mod perform;
 pub mod pool;
 pub mod reach;
@@ -96,6 +97,7 @@ enum Wake {
     StopLimit,
     Storage,
     Alerts,
+    Prune,
 }
 
 /// The daemon, from start to stop.
@@ -234,6 +236,7 @@ impl Supervisor {
             tracing::info!(event = "config-note", "{note}");
         }
         supervisor.watch_config();
+        supervisor.plan_pruning();
         supervisor.enrol();
         // From here on what is stored is known again.
         supervisor.cautious = false;
@@ -328,6 +331,7 @@ impl Supervisor {
             Wake::Watchdog => self.feed_watchdog(self.clock.now()),
             Wake::Storage => self.catch_up(),
             Wake::Alerts => self.look_everywhere(),
+            Wake::Prune => self.prune(),
             Wake::StopLimit => {
                 tracing::error!(event = "stopped", "a refresh did not end in time; its fence stays open");
                 self.accounts.clear();
@@ -336,17 +340,12 @@ impl Supervisor {
     }
 
     fn on_changed(&mut self, subject: Subject) {
+        let still = Some(self.clock.now().moment + CONFIG_DEBOUNCE);
         match subject {
             Subject::Account(account) => self.feed(&account, Input::Touched),
             Subject::Local(account) => self.feed(&account, Input::Heard),
-            Subject::Config => {
-                let at = self.clock.now().moment + CONFIG_DEBOUNCE;
-                self.schedule.set(&Wake::Config, Some(at), Duration::ZERO);
-            }
-            Subject::Discovery => {
-                let at = self.clock.now().moment + CONFIG_DEBOUNCE;
-                self.schedule.set(&Wake::Discovery, Some(at), Duration::ZERO);
-            }
+            Subject::Config => self.schedule.set(&Wake::Config, still, Duration::ZERO),
+            Subject::Discovery => self.schedule.set(&Wake::Discovery, still, Duration::ZERO),
         }
     }
 

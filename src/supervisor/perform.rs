@@ -53,6 +53,7 @@ impl Supervisor {
                 None => drop(answer.send(None)),
             },
             Ask::Pool(account, answer) => drop(answer.send(self.pool_view(&account))),
+            Ask::History(account, since, answer) => drop(answer.send(self.past(&account, since))),
         }
         None
     }
@@ -126,7 +127,7 @@ impl Supervisor {
         }
     }
 
-    fn recall(&self, name: &AccountName) -> Option<Input> {
+    fn recall(&mut self, name: &AccountName) -> Option<Input> {
         let account = &self.accounts.get(name)?.account;
         let (key, unnamed) = (account.login_key(), account.unnamed_key());
         let recalled = Recalled {
@@ -134,6 +135,9 @@ impl Supervisor {
             login: self.state.login(&key),
             reading: self.state.reading(&key),
         };
+        if let Some(reading) = &recalled.reading {
+            self.expect(&key, reading);
+        }
         Some(Input::Recalled(Box::new(recalled)))
     }
 
@@ -239,13 +243,13 @@ impl Supervisor {
 
     fn store(&mut self, record: &Record) -> Result<(), StoreError> {
         self.backlog.supersede(record);
-        self.state.store(record)
+        self.put(record)
     }
 
     /// Tries to store what could not be.
     pub(super) fn catch_up(&mut self) {
         for record in self.backlog.take() {
-            if self.state.store(&record).is_err() {
+            if self.put(&record).is_err() {
                 self.backlog.keep(&record);
             }
         }

@@ -185,7 +185,9 @@ impl Supervisor {
         }
         if !answers.is_empty() {
             let stored = self.store_pool();
-            answers.into_iter().for_each(|answer| answer.send(stored));
+            for answer in answers {
+                answer.send(stored);
+            }
         }
     }
 

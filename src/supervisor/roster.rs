@@ -17,6 +17,7 @@ use crate::model::{AccountName, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::{Paths, logins_in};
 use crate::policy::account::{Account, Input, Rules, Sources};
 use crate::policy::auth::AuthRules;
+use crate::policy::forecast::Forecast;
 use crate::policy::gate::GateRules;
 use crate::policy::refresh::RefreshRules;
 use crate::policy::status::AccountView;
@@ -40,6 +41,8 @@ pub(super) struct Held {
     /// Tells this account from another of the same name before or after it.
     pub(super) born: u64,
     pub(super) view: Arc<AccountView>,
+    /// What is expected of its windows.
+    pub(super) forecasts: BTreeMap<String, Forecast>,
     /// Its view and its deadline are out of date.
     pub(super) touched: bool,
     /// Its view has not been looked at for alerts.
@@ -143,8 +146,9 @@ impl Supervisor {
         let reach = reach(&config, &self.paths, self.config.pool.hand_out_tokens);
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
-        let (touched, unheeded) = (true, false);
-        self.accounts.insert(name, Held { account, owner, local, config, reach, born, view, touched, unheeded });
+        let (forecasts, touched, unheeded) = (BTreeMap::new(), true, false);
+        let held = Held { account, owner, local, config, reach, born, view, forecasts, touched, unheeded };
+        self.accounts.insert(name, held);
     }
 
     fn dismiss(&mut self, name: &AccountName) {

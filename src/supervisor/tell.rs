@@ -7,9 +7,11 @@ use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
 
+use crate::model::{AccountName, ProviderId};
 use crate::policy::account::{Event, GateName};
 use crate::policy::status::{AccountState, AccountView, GateView};
 use crate::policy::time::Stamp;
+use crate::state::history::Change;
 
 /// Writes the line for `event`, seen through the account's view right after it.
 pub(super) fn log(view: &AccountView, event: &Event) {
@@ -78,6 +80,26 @@ pub(super) fn log(view: &AccountView, event: &Event) {
             tracing::warn!(event = "warning", account, provider, reason, "{account}: {reason}");
         }
     }
+}
+
+/// A window started over.
+pub(super) fn window_reset(account: &AccountName, provider: ProviderId, change: &Change) {
+    let (account, provider) = (account.as_str(), provider.as_str());
+    let Change { window, label, before, after } = change;
+    let is_early = before.resets_at.is_none_or(|due| after.at < due);
+    let used = before.used_percent.unwrap_or_default();
+    let early = if is_early { ", before its time" } else { "" };
+    let until = after.resets_at.map(second).unwrap_or_default();
+    tracing::info!(
+        event = "window-reset",
+        account,
+        provider,
+        window,
+        early = is_early,
+        used_percent = used,
+        until,
+        "{account}: {label} started over{early}; {used}% had been used"
+    );
 }
 
 /// Who is not well and until when, and why the changed config is not in force. In local time: a person reads it.

@@ -11,6 +11,7 @@ mod daemon;
 mod docs;
 mod doctor;
 mod faults;
+mod history;
 mod hostile;
 mod keys;
 mod kill;

@@ -76,7 +76,7 @@ fn storm(socket: &std::path::Path, pairs: usize, failure: &str) -> BTreeMap<Stri
                 {
                     let Ok((200, chosen)) = line.post("/v1/select", &json!({})) else { break };
                     let account = chosen["account"].as_str().unwrap().to_owned();
-                    let outcome = if turn.fetch_add(1, Ordering::Relaxed) % 7 == 0 { failure } else { "ok" };
+                    let outcome = if turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(7) { failure } else { "ok" };
                     let report = json!({"account": account, "outcome": outcome, "credential": chosen["credential"]});
                     let Ok((200, _)) = line.post("/v1/report", &report) else { break };
                     *answered.lock().unwrap().entry(account).or_insert(0) += 1;

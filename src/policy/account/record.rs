@@ -36,7 +36,7 @@ pub enum Record {
         /// What to store.
         record: Box<FileRecord>,
     },
-    /// The last good reading of a login.
+    /// The last good reading of a login; the numbers it changes are kept as history.
     Reading(String, Reading),
     /// What is known of a token; always durable.
     Mark(Fingerprint, Mark),

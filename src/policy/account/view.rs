@@ -1,5 +1,7 @@
 //! The words: state, reason, until when, and what a person must do.
 
+use std::collections::BTreeMap;
+
 use super::poll::SetbackKind;
 use super::{Account, Activity, Event, Turn};
 use crate::model::{Credential, RefreshMode};
@@ -52,6 +54,7 @@ impl Account {
             until: words.until,
             action: words.action,
             reading: self.reading.clone(),
+            forecasts: BTreeMap::new(),
             next_poll_at: self.poll_at(now).map(|at| now.stamp_at(at)),
             interval: self.interval(),
             credentials: CredentialView {

@@ -93,26 +93,25 @@ impl Pool {
         let all = [by_state, expired, unreachable, self.out(of, model, now), used_up];
         all.into_iter().flatten().max_by_key(|one| (one.needs_person, one.until.is_none(), one.until))
     }
+}
 
-    /// Why this account and this model.
-    pub(super) fn said(
-        &self,
-        wish: &Wish<'_>,
-        model: Option<&str>,
-        headroom: Option<f64>,
-        is_overloaded: impl Fn(&str) -> bool,
-    ) -> String {
-        let left = match headroom {
-            Some(left) => format!("{left:.0} % is left in its binding window"),
-            None => "what is left is not known".to_owned(),
-        };
-        match (wish.model, model) {
-            _ if model.is_some_and(&is_overloaded) => format!("every model that could be used is overloaded; {left}"),
-            (Some(wanted), Some(model)) if wanted != model => {
-                let why = if is_overloaded(wanted) { "overloaded" } else { "used up or limited on every account" };
-                format!("{wanted} is {why}, so {model}; {left}")
-            }
-            _ => left,
+/// Why this account and this model.
+pub(super) fn said(
+    wish: &Wish<'_>,
+    model: Option<&str>,
+    headroom: Option<f64>,
+    is_overloaded: impl Fn(&str) -> bool,
+) -> String {
+    let left = match headroom {
+        Some(left) => format!("{left:.0} % is left in its binding window"),
+        None => "what is left is not known".to_owned(),
+    };
+    match (wish.model, model) {
+        _ if model.is_some_and(&is_overloaded) => format!("every model that could be used is overloaded; {left}"),
+        (Some(wanted), Some(model)) if wanted != model => {
+            let why = if is_overloaded(wanted) { "overloaded" } else { "used up or limited on every account" };
+            format!("{wanted} is {why}, so {model}; {left}")
         }
+        _ => left,
     }
 }

@@ -17,6 +17,7 @@ mod standing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::choice::said;
 pub use self::face::{Booked, Candidate, Choice, PassedOver, PoolRules, Report, Tally, Unavailable, Unstored, Wish};
 use self::overload::{Closing, Overloads, in_order, listed};
 pub use self::standing::StandingRecord;
@@ -73,14 +74,14 @@ impl Pool {
         rules: PoolRules,
         boot: BootId,
         stored: Vec<(String, StandingRecord)>,
-        mut used: Vec<(String, Stamp)>,
+        mut last_used: Vec<(String, Stamp)>,
         now: Now,
     ) -> Self {
-        used.sort_by_key(|(_, at)| *at);
+        last_used.sort_by_key(|(_, at)| *at);
         let standings = stored.into_iter().map(|(login, record)| (login, record.restore(now, &boot))).collect();
-        let turn = used.len() as u64;
+        let turn = last_used.len() as u64;
         let uses =
-            used.into_iter().zip(1..).map(|((login, _), turn)| (login, Use { turn, ..Use::default() })).collect();
+            last_used.into_iter().zip(1..).map(|((login, _), turn)| (login, Use { turn, ..Use::default() })).collect();
         Self {
             rules,
             boot,
@@ -105,7 +106,9 @@ impl Pool {
     /// # Errors
     /// [`Unavailable`]: none of them.
     pub fn select(&mut self, wish: &Wish<'_>, candidates: &[Candidate<'_>], now: Now) -> Result<Choice, Unavailable> {
-        candidates.iter().for_each(|candidate| self.meet(candidate));
+        for candidate in candidates {
+            self.meet(candidate);
+        }
         let models: Vec<Option<&str>> = wish
             .model
             .map_or_else(|| vec![None], |model| in_order(model, &self.rules.fallback).into_iter().map(Some).collect());
@@ -114,7 +117,7 @@ impl Pool {
         let (closed, open): (Vec<_>, Vec<_>) = models.iter().partition(|model| model.is_some_and(is_closed));
         let chosen = open.into_iter().chain(closed).find_map(|model: Option<&str>| {
             let best = self.best(wish, model, candidates, now)?;
-            let said = self.said(wish, model, best.headroom, is_closed);
+            let said = said(wish, model, best.headroom, is_closed);
             Some((best.candidate, model.map(str::to_owned), best.headroom, said))
         });
         let out = |model: Option<&str>| {

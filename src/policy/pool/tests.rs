@@ -47,14 +47,14 @@ struct Login {
 }
 
 /// A window with its percentage; it resets at second 10,000. `weekly:opus/Opus` is that of a model.
-fn reading(windows: &[(&str, f64)]) -> Option<Reading> {
+fn reading(windows: &[(&str, f64)]) -> Reading {
     let window = |(id, used): &(&str, f64)| {
         let (id, model) = id.split_once('/').map_or((*id, None), |(id, model)| (id, Some(model.to_owned())));
         let resets_at = Some(now(10_000).stamp);
         Window { model, used_percent: Some(*used), resets_at, ..Window::named(id, id) }
     };
     let windows = windows.iter().map(window).collect();
-    Some(Reading { windows, plan: None, read_at: now(0).stamp, source: Source::Api, earlier: None })
+    Reading { windows, plan: None, read_at: now(0).stamp, source: Source::Api, earlier: None }
 }
 
 impl Login {
@@ -91,7 +91,7 @@ impl World {
             token: n,
             state: AccountState::Ok,
             weight: 1.0,
-            reading: reading(&[("five_hour", *used)]),
+            reading: Some(reading(&[("five_hour", *used)])),
         };
         let pool = Pool::new(rules(), "boot".to_owned(), Vec::new(), Vec::new(), now(0));
         Self { pool, logins: (0..).zip(used).map(login).collect(), at: 0 }
@@ -177,8 +177,8 @@ fn the_most_headroom_weighted_by_plan_goes_first_and_the_unknown_after_it() {
     assert_eq!(world.any(), "c", "a tenth of twenty plans is more than eight tenths of one");
     world.logins[2].reading = None;
     assert_eq!(world.any(), "b");
-    world.logins[0].reading = reading(&[("five_hour", 100.0)]);
-    world.logins[1].reading = reading(&[("five_hour", 99.9)]);
+    world.logins[0].reading = Some(reading(&[("five_hour", 100.0)]));
+    world.logins[1].reading = Some(reading(&[("five_hour", 99.9)]));
     assert_eq!(world.any(), "b", "little that is known before much that is not");
 }
 
@@ -188,7 +188,7 @@ fn accounts_that_are_about_as_full_are_used_in_turn_whoever_asks() {
     let chosen: Vec<String> = (0..6).map(|_| world.any()).collect();
     assert_eq!(chosen, ["a", "b", "c", "a", "b", "c"]);
     for (used, order) in [(45.9, ["a", "b", "c"]), (46.1, ["a", "c", "a"])] {
-        world.logins[1].reading = reading(&[("five_hour", used)]);
+        world.logins[1].reading = Some(reading(&[("five_hour", used)]));
         assert_eq!([world.any(), world.any(), world.any()], order, "at {used}");
     }
 }
@@ -206,7 +206,7 @@ fn a_caller_stays_with_its_account_until_that_leaves_and_then_with_the_next() {
     let mut world = World::new(&[0.0, 0.0, 0.0]);
     let mine = |world: &mut World| world.select(None, Some("me"));
     assert_eq!([mine(&mut world), world.any(), mine(&mut world), mine(&mut world)], ["a", "b", "a", "a"]);
-    world.logins[0].reading = reading(&[("five_hour", 98.0)]);
+    world.logins[0].reading = Some(reading(&[("five_hour", 98.0)]));
     assert_eq!(mine(&mut world), "a", "another would be better, but is another");
     world.limited("a", 60);
     assert_eq!([mine(&mut world), mine(&mut world)], ["c", "c"]);
@@ -267,7 +267,7 @@ fn an_account_whose_usage_gate_cools_stands_behind_those_that_answer() {
 #[test]
 fn a_used_up_window_takes_an_account_out_until_its_reset_and_a_models_own_for_that_model() {
     let mut world = World::new(&[100.0, 30.0]);
-    world.logins[1].reading = reading(&[("five_hour", 30.0), ("weekly:opus/Opus", 100.0)]);
+    world.logins[1].reading = Some(reading(&[("five_hour", 30.0), ("weekly:opus/Opus", 100.0)]));
     assert_eq!(world.any(), "b");
     world.logins[1].state = AccountState::Paused;
     assert_eq!(world.any(), "until 10000");
@@ -538,12 +538,12 @@ fn three_overloads_in_a_row_lead_to_the_next_model_and_quiet_or_a_success_back_t
 fn a_model_that_is_used_up_everywhere_gives_way_to_the_next() {
     let mut world = World::new(&[0.0, 0.0]);
     for login in &mut world.logins {
-        login.reading = reading(&[("five_hour", 10.0), ("weekly:opus/Opus", 100.0)]);
+        login.reading = Some(reading(&[("five_hour", 10.0), ("weekly:opus/Opus", 100.0)]));
     }
     let choice = world.choose(World::wish(Some("opus"), None)).unwrap();
     assert_eq!((choice.account.as_str(), choice.model.as_deref()), ("a", Some("sonnet")));
     assert!(choice.said.starts_with("opus is used up or limited on every account, so sonnet"), "{}", choice.said);
-    world.logins[1].reading = reading(&[("five_hour", 60.0), ("weekly:opus/Opus", 70.0)]);
+    world.logins[1].reading = Some(reading(&[("five_hour", 60.0), ("weekly:opus/Opus", 70.0)]));
     assert_eq!(world.select(Some("opus"), None), "b opus", "where one account still has it, that is the one");
 }
 

@@ -101,6 +101,7 @@ impl Transport {
             builder = builder.header(*name, value);
         }
         builder = match &request.secret {
+            SecretPlace::Nowhere => builder,
             SecretPlace::Bearer => builder.header(AUTHORIZATION, sensitive("Bearer ", secret)?),
             SecretPlace::Header { name, prefix } => builder.header(name.as_ref(), sensitive(prefix, secret)?),
             SecretPlace::Field { name, others, encoding } => {

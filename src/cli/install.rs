@@ -127,8 +127,12 @@ fn vendor_logins_have(mode: RefreshMode, config: &Config) -> bool {
     }
 }
 
-/// Whether no account is ever refreshed, so that no credential file is ever written.
+/// Whether no account is ever refreshed, so that no credential file is ever written; and no alert needs the bus or a
+/// program of the user's.
 fn only_reads(config: &Config) -> bool {
+    if config.alerts.desktop || config.alerts.exec.is_some() {
+        return false;
+    }
     match &config.accounts {
         Accounts::Discovered => true,
         Accounts::Listed(accounts) => accounts.values().all(|account| account.refresh == RefreshMode::Never),
@@ -220,6 +224,9 @@ mod tests {
             (OWN.to_owned(), false),
             (format!("{VENDOR}{OWN}"), false),
             (format!("{OWN}refresh = \"never\"\n"), true),
+            ("[alerts.desktop]\nenabled = true\n".to_owned(), false),
+            ("[alerts.exec]\ncommand = [\"x\"]\n".to_owned(), false),
+            ("[alerts.webhook]\nurl = \"https://a/\"\n".to_owned(), true),
         ] {
             assert_eq!(only_reads(&parsed(&text)), strict, "{text}");
         }

@@ -205,6 +205,7 @@ mod tests {
             let (name, page) = verb_page(verb);
             let verb = verb.get_name();
             assert_eq!(name, format!("quotad-{verb}.1"));
+            let verb = verb.replace('-', "\\-");
             assert!(text.contains(&format!("quotad\\-{verb}(1)")), "{verb}");
             assert!(page.contains(&format!("\\fBquotad {verb}\\fR")), "{page}");
         }

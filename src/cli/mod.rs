@@ -26,6 +26,7 @@ mod shell;
 mod snapshot;
 mod status;
 mod systemd;
+mod test_alert;
 mod uninstall;
 mod watch;
 
@@ -95,6 +96,8 @@ enum Verb {
     Ingest(ingest::Ingest),
     /// Validate the config file
     Check(check::Check),
+    /// Send a made-up alert through each configured channel
+    TestAlert(test_alert::TestAlert),
     /// Make quotad a service of this user, or fit an installed one to its config
     Install(install::Install),
     /// Stop and remove the service; config and state stay
@@ -131,6 +134,7 @@ impl Cli {
             Verb::Exec(verb) => verb.run(),
             Verb::Ingest(verb) => verb.run(),
             Verb::Check(verb) => verb.run(config),
+            Verb::TestAlert(verb) => verb.run(config),
             Verb::Install(verb) => verb.run(config),
             Verb::Uninstall(verb) => verb.run(config),
             Verb::Doctor(verb) => verb.run(config),
@@ -308,6 +312,8 @@ mod tests {
             "ingest claude-statusline",
             "ingest claude-statusline --socket s -- sh -c x --json",
             "check --config c",
+            "test-alert --config c",
+            "test-alert --channel webhook",
             "install --refresh when-idle --dry-run --config c",
             "uninstall --dry-run --config c",
             "completions bash",
@@ -340,6 +346,7 @@ mod tests {
             "guard",
             "guard --min 101",
             "guard --min lots",
+            "test-alert --channel pigeon",
             "resume --force personal",
         ] {
             let refused = Cli::try_parse_from(["quotad"].into_iter().chain(line.split_whitespace())).unwrap_err();

@@ -9,7 +9,7 @@ use super::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{self, Loaded};
 use crate::control::server::{self, BindError, Socket};
-use crate::export::{http, metrics};
+use crate::export::{http, metrics, notice};
 use crate::logging::{self, Logging};
 use crate::paths::Paths;
 use crate::service::{self, Signals};
@@ -69,6 +69,8 @@ async fn daemon(setup: Setup, socket: &Path) -> Result<(), Failure> {
     let signals = Signals::take().map_err(|error| failed("could not take over the signals", error))?;
     let socket = Socket::bind(socket).await?;
     let (supervisor, handle) = Supervisor::start(setup)?;
+    // Ends with the runtime; an alert that is on its way then is lost, as at every other end.
+    tokio::spawn(notice::queue::distribute(handle.notices(), Clock::real()));
     let stop = CancellationToken::new();
     let scraped = tokio::spawn(http::serve(handle.clone(), stop.clone()));
     let serving = tokio::spawn(server::serve(socket, handle, metrics::route(), stop.clone().cancelled_owned()));

@@ -11,7 +11,9 @@ use tracing::Level;
 use super::complaint::Complaint;
 use super::raw::{Sheet, Table};
 use super::value::{address, at_least_an_hour, count, duration, fallback, flag, path, rungs, share, spoken, url, word};
-use super::{Accounts, AuthPause, Config, History, Http, Log, Network, Poll, Pool, RateLimitPause, Refresh, accounts};
+use super::{
+    Accounts, AuthPause, Config, History, Http, Log, Network, Poll, Pool, RateLimitPause, Refresh, accounts, alerts,
+};
 use crate::paths::Paths;
 use crate::policy::ladder::Ladder;
 
@@ -49,6 +51,7 @@ fn settings(file: &mut Table<'_, '_>, home: &Path) -> Config {
         refresh: file.table("refresh", refresh),
         pool: file.table("pool", pool),
         history: file.table("history", history),
+        alerts: file.table("alerts", |table| alerts::read(table, home)),
         network: file.table("network", |table| network(table, home)),
         http: file.table("http", |table| http(table, home)),
         log: file.table("log", log),

@@ -5,6 +5,7 @@
 //! credential file exists or is a symlink is seen when it is opened. No secret belongs here, and none is ever shown.
 
 mod accounts;
+mod alerts;
 mod check;
 mod complaint;
 mod custom;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::alerts::{Alerts, Webhook, WebhookFormat};
 pub use self::complaint::Complaints;
 use crate::model::{AccountName, CredentialOwner, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::Paths;
@@ -46,6 +48,8 @@ pub struct Config {
     pub pool: Pool,
     /// What is kept of the past.
     pub history: History,
+    /// What is worth an alert, and where it goes.
+    pub alerts: Alerts,
     /// How the network is reached.
     pub network: Network,
     /// Where metrics are served besides the Unix socket.
@@ -354,6 +358,13 @@ mod tests {
             },
             pool: Pool { hand_out_tokens: false, overloaded_after: 3, quiet: minutes(5), fallback: Vec::new() },
             history: History { retention: minutes(90 * 24 * 60) },
+            alerts: Alerts {
+                thresholds: vec![80, 95],
+                throttled_for: minutes(3 * 60),
+                desktop: false,
+                exec: None,
+                webhook: None,
+            },
             network: Network { proxy: None, ca_file: None },
             http: Http { listen: None, token_file: None },
             log: Log { level: tracing::Level::INFO },
@@ -545,6 +556,20 @@ usage-url = \"http://example.com\"
             ("[rate-limit-pause]\nmax-cooldown = '19m'", "max-cooldown (19m) must be at least"),
             ("[rate-limit-pause]\nmax-retry-after = '59m'", "at least 1h"),
             ("[auth-pause]\nafter = 0", "at least 1"),
+            ("[alerts]\nthresholds = [0]", "from 1 to 100"),
+            ("[alerts]\nthresholds = [101]", "from 1 to 100"),
+            ("[alerts]\nthresholds = [80, '95']", "not a string"),
+            ("[alerts]\nthresholds = 80", "array of percentages"),
+            ("[alerts]\nthresholds = [80, 80]", "must rise"),
+            ("[alerts]\nthrottled-for = '0s'", "longer than 0"),
+            ("[alerts.desktop]\nenabled = 'yes'", "true or false"),
+            ("[alerts.exec]", "alerts.exec.command: is missing"),
+            ("[alerts.exec]\ncommand = 'notify'", "array of strings"),
+            ("[alerts.webhook]\nformat = 'json'", "alerts.webhook.url: is missing"),
+            ("[alerts.webhook]\nurl = 'http://a.example/'", "http on loopback"),
+            ("[alerts.webhook]\nurl = 'https://tk_FAKE@a.example/'", "no user name or password"),
+            ("[alerts.webhook]\nurl = 'https://a/'\ntoken-file = 'a'", "must be absolute"),
+            ("[alerts.webhook]\nurl = 'https://a/'\ntoken = 'x'", "is not a known key; known here: url"),
             ("[log]\nlevel = 'loud'", r#"must be "error" or "warn""#),
             ("[network]\nproxy = 'proxy:3128'", "must begin with"),
             ("[network]\nproxy = 'http://ada:pw@proxy:3128'", "no user name or password"),

@@ -118,7 +118,9 @@ mod tests {
             let _ = write!(text, "[{}]\n{}{number}{line}", own.name, lines.concat());
         }
         if account(table).is_none() {
-            text = format!("[{}]\n{key} = {value}\n", table.name);
+            let others = table.settings.iter().filter(must).filter(|setting| setting.key != key);
+            let others: Vec<_> = others.map(|Setting { key, value, .. }| format!("{key} = {value}\n")).collect();
+            text = format!("[{}]\n{}{key} = {value}\n", table.name, others.concat());
         }
         let parsed = parse(&text, Path::new("c.toml"), &Paths::in_home(Path::new("/home/ada")));
         parsed.map_or_else(|complaints| complaints.to_string(), |_| String::new())
@@ -146,7 +148,12 @@ mod tests {
         for table in &tables {
             let complaint = faults(table, "zzzzzzzz", "1");
             let known = complaint.split_once("known here: ").and_then(|(_, rest)| rest.lines().next()).unwrap();
-            let keys = if account(table) == Some(&table.name) { of_any_account(&tables) } else { keys(table) };
+            let within = |other: &Table| other.name.strip_prefix(&table.name)?.strip_prefix('.').map(str::to_owned);
+            let keys = match account(table) {
+                Some(name) if name == table.name => of_any_account(&tables),
+                Some(_) => keys(table),
+                None => keys(table).into_iter().chain(tables.iter().filter_map(within)).collect(),
+            };
             assert_eq!(keys.join(", "), known, "{}", table.name);
         }
         let complaint = parse("zzzzzzzz = 1", Path::new("c.toml"), &Paths::in_home(Path::new("/"))).unwrap_err();
@@ -187,6 +194,9 @@ mod tests {
                     "above 0" => (vec!["0.5".into(), "20".into()], vec!["0".into(), "-1".into()]),
                     "two or more in a list" => {
                         (vec![r#"[["a", "b"]]"#.into(), "[]".into()], vec![r#"[["a"]]"#.into(), r#"["a"]"#.into()])
+                    }
+                    "1 to 100, rising" => {
+                        (vec!["[1, 100]".into(), "[]".into()], vec!["[0]".into(), "[101]".into(), "[95, 80]".into()])
                     }
                     "IP address and port" => (
                         vec![quoted("127.0.0.1:9"), quoted("[::1]:9")],

@@ -87,6 +87,27 @@ pub(super) fn count(least: u32, below: &'static str) -> impl Fn(&Value<'_>) -> R
     }
 }
 
+/// Percentages from 1 to 100, each above the one before it; none is fine.
+pub(super) fn rising_percents(value: &Value<'_>) -> Read<Vec<u8>> {
+    let mut before = 0;
+    list(value, "percentages", |item| {
+        let percent = match whole(item.get_ref()) {
+            Some(number @ 1..=100) => number as u8,
+            Some(_) => return Flaw::of(item, "must be from 1 to 100", "no window would ever reach it"),
+            None => {
+                let what = format!("must be a whole number from 1 to 100, not {}", kind(item.get_ref()));
+                return Flaw::of(item, what, "quotad would have to guess the number");
+            }
+        };
+        let previous = std::mem::replace(&mut before, percent);
+        if percent <= previous {
+            let what = format!("must rise: this is not more than the {previous} before it");
+            return Flaw::of(item, what, "a window would cross it together with another");
+        }
+        Ok(percent)
+    })
+}
+
 /// Yes or no.
 pub(super) fn flag(value: &Value<'_>) -> Read<bool> {
     let what = || format!("must be true or false, not {}", kind(value.get_ref()));

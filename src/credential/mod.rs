@@ -2,11 +2,11 @@
 //!
 //! Owns reading a vendor's file without believing half of one ([`mod@file`]), editing it without touching what is not
 //! ours ([`edit`]), reading an editor's database (`item_table`), keeping a granted successor until it lies in its place
-//! ([`holding`], [`successor`]), performing the steps of a
-//! rotation ([`owner`], `steps`), noticing that a file changed ([`watch`]), starting the vendor's CLI ([`delegate`]), the
-//! vendor's own lock protocol ([`vendor_lock`]), and telling a person how a file lies ([`inspect`]). Never decides:
-//! whether a token may be used or exchanged is `policy`'s to say. Secrets leave it as [`secret::Tokens`] or for
-//! `transport` only; everyone else sees fingerprints.
+//! ([`holding`], [`successor`]), performing the steps of a rotation ([`owner`], `steps`), noticing that a file changed
+//! ([`watch`]), starting the vendor's CLI ([`delegate`]), the vendor's own lock protocol ([`vendor_lock`]), telling a
+//! person how a file lies ([`inspect`]), and the token that a person keeps for a webhook or a scraper ([`token_file`]).
+//! Never decides: whether a token may be used or exchanged is `policy`'s to say. Secrets leave it as
+//! [`secret::Tokens`] or for `transport` only; everyone else sees fingerprints.
 
 pub mod delegate;
 pub mod edit;

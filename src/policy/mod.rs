@@ -18,3 +18,4 @@ pub mod rotation;
 pub mod account;
 pub mod schedule;
 pub mod pool;
+pub mod alert;

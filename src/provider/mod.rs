@@ -112,6 +112,8 @@ pub enum SecretPlace {
         /// What stands right before the token; may be empty.
         prefix: String,
     },
+    /// Nowhere: the request needs none.
+    Nowhere,
     /// A field of the body, beside the others: the refresh token.
     Field {
         /// Its name, such as `refresh_token`.

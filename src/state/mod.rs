@@ -1,10 +1,11 @@
 //! The only owner of `state.db`: gates, fences, marks, readings; in [`mod@pool`], what clients reported; in
-//! [`mod@history`], what was read in the past.
+//! [`mod@history`], what was read in the past; in [`mod@alert`], what was told.
 //!
 //! SQLite in WAL mode. What a wait or a fence rests on is written with `synchronous=FULL` before it takes effect;
 //! readings with NORMAL. Never holds a token, in any form but its keyed hash. A file that cannot be understood is
 //! set aside, never deleted, and the daemon starts in the cautious state; a file of a newer quotad is refused.
 
+mod alert;
 mod examine;
 pub mod history;
 mod pool;
@@ -28,7 +29,7 @@ use crate::policy::pool::StandingRecord;
 use crate::policy::refresh::{Mark, Marks};
 
 /// The version of the tables. A higher one in the file means a newer quotad wrote it.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// `quot` in ASCII: tells our file from any other SQLite file.
 const APPLICATION_ID: i64 = 0x7175_6f74;
@@ -44,6 +45,7 @@ const TABLES: [&str; VERSION as usize] = [
     ",
     pool::TABLES,
     history::TABLES,
+    alert::TABLES,
 ];
 
 /// Why the state could not be opened.
@@ -476,10 +478,9 @@ mod tests {
         let (fingerprint, dead) = mark("x");
         drop(State::open(dir.path()).map(|state| state.store(&Record::Mark(fingerprint, dead.clone())).unwrap()));
         let old = Connection::open(dir.path().join("state.db")).unwrap();
-        old.execute_batch(
-            "DROP TABLE standing; DROP TABLE tally; DROP TABLE series; DROP TABLE sample; PRAGMA user_version = 1;",
-        )
-        .unwrap();
+        let new =
+            ["standing", "tally", "series", "sample", "alert"].map(|table| format!("DROP TABLE {table};")).concat();
+        old.execute_batch(&format!("{new} PRAGMA user_version = 1;")).unwrap();
         drop(old);
         let state = State::open(dir.path()).unwrap();
         assert_eq!((state.set_aside(), state.marks().of(fingerprint)), (None, dead));
@@ -510,12 +511,8 @@ mod tests {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
         let before = std::fs::read(&path).unwrap();
         let error = State::open(dir.path()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("written by a newer quotad (version {}, this one knows {VERSION})", VERSION + 1)),
-            "{error}"
-        );
+        let said = format!("written by a newer quotad (version {}, this one knows {VERSION})", VERSION + 1);
+        assert!(error.to_string().contains(&said), "{error}");
         assert!(std::fs::read(&path).unwrap() == before, "it was touched");
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::alert::Notice;
 use super::history::Past;
 use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selecting};
 use super::{Supervisor, Wake, tell};
@@ -97,6 +98,7 @@ impl Supervisor {
         for (name, held) in &mut self.accounts {
             if std::mem::take(&mut held.touched) {
                 held.view = Arc::new(AccountView { forecasts: held.forecasts.clone(), ..held.account.view(now) });
+                held.unheeded = true;
                 let wake = Wake::Account(name.clone());
                 self.schedule.set(&wake, held.account.next_wake(now), held.account.slack(now));
             }
@@ -146,6 +148,7 @@ pub(super) enum Ask {
 pub struct Handle {
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(super) transitions: broadcast::Sender<Transition>,
+    pub(super) notices: broadcast::Sender<Notice>,
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) http: watch::Receiver<Http>,
     pub(super) clock: Clock,
@@ -170,6 +173,11 @@ impl Handle {
     /// Every state change from here on. A reader that lags more than 256 behind is told so and goes on.
     pub fn transitions(&self) -> broadcast::Receiver<Transition> {
         self.transitions.subscribe()
+    }
+
+    /// Every alert from here on. A reader that lags more than 64 behind is told so and goes on.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.notices.subscribe()
     }
 
     /// Wall time by the daemon's own clock.
@@ -233,6 +241,7 @@ impl Handle {
         let (_, snapshots) = watch::channel(Arc::new(snapshot));
         let (_, http) = watch::channel(Http::default());
         let (transitions, _) = broadcast::channel(4);
+        let (notices, _) = broadcast::channel(4);
         let (asks, mut asked) = mpsc::channel::<Ask>(1);
         tokio::spawn(async move {
             while let Some(ask) = asked.recv().await {
@@ -241,6 +250,6 @@ impl Handle {
                 }
             }
         });
-        (Self { snapshots, transitions: transitions.clone(), asks, http, clock: Clock::real() }, transitions)
+        (Self { snapshots, transitions: transitions.clone(), notices, asks, http, clock: Clock::real() }, transitions)
     }
 }

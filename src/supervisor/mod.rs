@@ -4,8 +4,9 @@
 //! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests
 //! and file work run beside it and report back. `roster` turns the config into accounts, `perform` does what the
 //! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `history` keeps
-//! the past, `handle` is what others see.
+//! the past, `alert` hands on what is worth an alert, `handle` is what others see.
 
+pub mod alert;
 pub mod handle;
 pub mod history;
 mod perform;
@@ -21,10 +22,11 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 
+use self::alert::Alerting;
 use self::handle::{Ask, Handle, Snapshot, Traffic};
 pub use self::reach::log_in;
-pub use self::roster::rules;
-use self::roster::{Held, network};
+use self::roster::Held;
+pub use self::roster::{network, rules};
 use crate::clock::{self, Chance, Clock, Timer};
 use crate::config::{Config, Http, Loaded};
 use crate::credential::owner::Report;
@@ -94,6 +96,7 @@ enum Wake {
     Watchdog,
     StopLimit,
     Storage,
+    Alerts,
     Prune,
 }
 
@@ -105,6 +108,7 @@ pub struct Supervisor {
     state: State,
     backlog: Backlog,
     pool: Pool,
+    alerting: Alerting,
     clock: Clock,
     logging: Option<Logging>,
     read_only: bool,
@@ -176,17 +180,20 @@ impl Supervisor {
             watch_healthy: BTreeMap::new(),
             traffic: Traffic::default(),
         }));
+        let boot = clock::boot_id();
+        let alerting = Alerting::new(&loaded.config, &boot, state.alerts(), now);
         let (http, settings) = watch::channel(loaded.config.http.clone());
         let handle = Handle {
             snapshots: snapshot,
             transitions: transitions.clone(),
+            notices: alerting.out.clone(),
             asks: ask,
             http: settings,
             clock: clock.clone(),
         };
-        let boot = clock::boot_id();
         let rules = pool::pool_rules(&loaded.config);
         let mut supervisor = Self {
+            alerting,
             pool: Pool::new(rules, boot.clone(), state.standings(), state.last_used(), now),
             transport: Arc::new(Transport::new(network(&loaded.config))?),
             key: FingerprintKey::new(&state.fingerprint_key()?),
@@ -313,6 +320,7 @@ impl Supervisor {
             self.store_pool();
         }
         self.publish(now);
+        self.alert(now);
     }
 
     fn on_wake(&mut self, wake: Wake) {
@@ -322,6 +330,7 @@ impl Supervisor {
             Wake::Discovery => self.enrol(),
             Wake::Watchdog => self.feed_watchdog(self.clock.now()),
             Wake::Storage => self.catch_up(),
+            Wake::Alerts => self.look_everywhere(),
             Wake::Prune => self.prune(),
             Wake::StopLimit => {
                 tracing::error!(event = "stopped", "a refresh did not end in time; its fence stays open");
@@ -331,17 +340,12 @@ impl Supervisor {
     }
 
     fn on_changed(&mut self, subject: Subject) {
+        let still = Some(self.clock.now().moment + CONFIG_DEBOUNCE);
         match subject {
             Subject::Account(account) => self.feed(&account, Input::Touched),
             Subject::Local(account) => self.feed(&account, Input::Heard),
-            Subject::Config => {
-                let at = self.clock.now().moment + CONFIG_DEBOUNCE;
-                self.schedule.set(&Wake::Config, Some(at), Duration::ZERO);
-            }
-            Subject::Discovery => {
-                let at = self.clock.now().moment + CONFIG_DEBOUNCE;
-                self.schedule.set(&Wake::Discovery, Some(at), Duration::ZERO);
-            }
+            Subject::Config => self.schedule.set(&Wake::Config, still, Duration::ZERO),
+            Subject::Discovery => self.schedule.set(&Wake::Discovery, still, Duration::ZERO),
         }
     }
 

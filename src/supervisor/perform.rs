@@ -11,6 +11,7 @@ use crate::credential::delegate::Delegate;
 use crate::credential::owner::{OwnerHandle, Report, telling_headers};
 use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageOutcome};
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
+use crate::policy::alert::Alert;
 use crate::policy::rotation::{self, Step};
 use crate::provider::{self, Next, exchange, exchange::Broken};
 use crate::state::StoreError;
@@ -255,7 +256,7 @@ impl Supervisor {
         if !self.backlog.is_empty() {
             return self.store_again();
         }
-        if !self.store_pool() {
+        if !self.store_pool() || !self.store_alerts(false) {
             return;
         }
         if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
@@ -293,6 +294,9 @@ impl Supervisor {
         if let Some(held) = self.accounts.get(name) {
             let view = held.account.view(self.clock.now());
             tell::log(&view, event);
+            if let Event::LoginEnding { days } = event {
+                self.alerting.foretold.push(Alert::login_ending(&view, *days, self.clock.now().stamp));
+            }
             if let Event::StateChanged { from, to } = event {
                 let transition = Transition {
                     at: self.clock.now().stamp,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alert::alert_rules;
 use super::pool::pool_rules;
 use super::reach::{Reach, log_in, reach};
 use super::{Supervisor, Wake};
@@ -44,6 +45,8 @@ pub(super) struct Held {
     pub(super) forecasts: BTreeMap<String, Forecast>,
     /// Its view and its deadline are out of date.
     pub(super) touched: bool,
+    /// Its view has not been looked at for alerts.
+    pub(super) unheeded: bool,
 }
 
 impl Supervisor {
@@ -143,8 +146,9 @@ impl Supervisor {
         let reach = reach(&config, &self.paths, self.config.pool.hand_out_tokens);
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
-        let forecasts = BTreeMap::new();
-        self.accounts.insert(name, Held { account, owner, local, config, reach, born, view, forecasts, touched: true });
+        let (forecasts, touched, unheeded) = (BTreeMap::new(), true, false);
+        let held = Held { account, owner, local, config, reach, born, view, forecasts, touched, unheeded };
+        self.accounts.insert(name, held);
     }
 
     fn dismiss(&mut self, name: &AccountName) {
@@ -228,6 +232,7 @@ impl Supervisor {
             logging.set_level(self.config.log.level);
         }
         self.pool.configured(pool_rules(&self.config));
+        self.alerting.policy.configured(alert_rules(&self.config));
         self.http.send_if_modified(|known| {
             let is_new = *known != self.config.http;
             known.clone_from(&self.config.http);
@@ -321,6 +326,6 @@ fn is_same_login(one: &config::Account, other: &config::Account) -> bool {
 }
 
 /// How the config wants the network reached.
-pub(super) fn network(config: &Config) -> Network {
+pub fn network(config: &Config) -> Network {
     Network { proxy: config.network.proxy.clone(), ca_file: config.network.ca_file.clone() }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a test says what it skipped and what it measured")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it stands")]
 
+mod alert;
 mod architecture;
 mod bars;
 mod competitors;

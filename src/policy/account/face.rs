@@ -234,6 +234,11 @@ impl Account {
         self.activity != Activity::Idle || self.poll.is_some() || self.next_wake(now).is_some_and(|at| at <= soon)
     }
 
+    /// Whether the state it shows is more than a step on the way to another.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_started() && self.is_settled()
+    }
+
     /// Whether a rotation is under way: it must not be cut off.
     pub fn is_rotating(&self) -> bool {
         matches!(self.activity, Activity::Rotating(..))

@@ -387,6 +387,7 @@ fn request(rules: &Rules, endpoint: Endpoint, token: &str) -> vendor::Request {
     let mut headers: Vec<_> = request.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let mut body = Vec::new();
     match request.secret {
+        SecretPlace::Nowhere => {}
         SecretPlace::Bearer => headers.push(("authorization".to_owned(), format!("Bearer {token}"))),
         SecretPlace::Header { name, prefix } => headers.push((name.into_owned(), format!("{prefix}{token}"))),
         SecretPlace::Field { name, others, .. } => {

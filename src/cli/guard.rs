@@ -71,8 +71,9 @@ fn short(account: &Account, min: f64, window: Option<&str>, page: &Page) -> Resu
     if let (Some(id), None) = (window, binding) {
         return fail(Exit::Unknown, format!("it has no window {id}: {}", known(account)));
     }
+    let is_old = account.stale || binding.is_some_and(|window| window.stale);
     let left = if window.is_some() { binding.and_then(left) } else { account.headroom_percent };
-    let Some(left) = left.filter(|_| !account.stale) else {
+    let Some(left) = left.filter(|_| !is_old) else {
         return fail(Exit::Unknown, format!("what is left is not known: {}", unknown(account, page)));
     };
     if left >= min {
@@ -87,7 +88,7 @@ fn short(account: &Account, min: f64, window: Option<&str>, page: &Page) -> Resu
 /// Points of percent left in one window, by the rule of `policy::pool` for each of them.
 fn left(window: &Window) -> Option<f64> {
     match (window.status.as_str(), window.used_percent) {
-        _ if window.reset_passed => None,
+        _ if window.stale => None,
         _ if window.id == BLOCKED => Some(0.0),
         ("not-in-plan", _) => None,
         (_, Some(used)) => Some((100.0 - used).clamp(0.0, 100.0)),

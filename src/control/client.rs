@@ -147,9 +147,16 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), ClientError> {
-        tokio::time::timeout(DEADLINE, self.exchange_unbounded(method, path, body))
-            .await
-            .unwrap_or_else(|_| Err(ClientError::Silent(self.socket.clone())))
+        self.in_time(self.exchange_unbounded(method, path, body)).await
+    }
+
+    /// An answer, within five seconds.
+    pub(super) async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let answer = tokio::time::timeout(DEADLINE, answer).await;
+        answer.unwrap_or_else(|_| Err(ClientError::Silent(self.socket.clone())))
     }
 
     async fn exchange_unbounded(

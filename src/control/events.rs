@@ -34,6 +34,14 @@ pub struct Events {
 }
 
 impl Client {
+    /// [`Self::events`], within the time that every answer has.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events_in_time(&self) -> Result<Events, ClientError> {
+        self.in_time(self.events()).await
+    }
+
     /// Listens for state changes from now on. The caller's to bound.
     ///
     /// # Errors

@@ -120,6 +120,9 @@ pub struct Window {
     pub burn_per_hour: Option<f64>,
     /// When nothing is left at that pace; null where that is not before the reset, and under the same conditions.
     pub exhausts_at: Option<Stamp>,
+    /// Whether the number is older than two intervals, or its reset has passed; absent where it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
     /// Where the account's newest reading does not report this window: when its numbers were true. Else left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_at: Option<Stamp>,
@@ -270,6 +273,7 @@ impl Window {
             reset_passed,
             burn_per_hour: expected.burn_per_hour.map(thousandth),
             exhausts_at: expected.exhausts_at.map(past),
+            stale: reset_passed || view.is_old(said, now),
             read_at: is_older.then(|| past(said.read_at)),
             source: is_older.then(|| said.source.as_str().to_owned()),
         }

@@ -195,7 +195,8 @@ impl AccountView {
         self.forecasts.get(&window.id).copied().filter(|_| !is_over).unwrap_or_default()
     }
 
-    fn is_old(&self, reading: &Reading, now: Stamp) -> bool {
+    /// Whether a reading is older than two intervals at `now`.
+    pub fn is_old(&self, reading: &Reading, now: Stamp) -> bool {
         Duration::try_from(now.duration_since(reading.read_at)).unwrap_or_default() > self.interval * 2
     }
 

@@ -37,7 +37,7 @@ pub fn examine(dir: &Path) -> Result<Examined, DiskError> {
         copy("state.db")?;
         examined = match open_existing(&apart.path().join("state.db")) {
             // What could not be added to the copy says nothing of the file.
-            Ok(Some(_)) | Err(Unreadable::Outdated(_)) => Examined::Sound,
+            Ok(Some(_)) | Err(Unreadable::Unopened(_)) => Examined::Sound,
             Ok(None) => Examined::Absent,
             Err(Unreadable::Newer(version)) => Examined::Newer(version),
             Err(Unreadable::Damaged) => Examined::Damaged,

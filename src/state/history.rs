@@ -95,6 +95,9 @@ pub struct Change {
     pub after: Level,
 }
 
+/// So many rows in a row that are too old end the search for younger ones.
+const OUT_OF_ORDER: u32 = 100;
+
 impl State {
     /// Stores a reading as the last one of its login and what it changed as history, both or neither. It outlives the
     /// process. What was changed is returned, without levels that are the first of their series.
@@ -138,16 +141,25 @@ impl State {
     /// them the one that stood when the first of them was read.
     pub fn levels(&self, series: i64, since: Stamp, most: usize) -> Vec<Level> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let newest = format!("SELECT n, {COLUMNS} FROM sample WHERE series = ?1 AND at >= ?2 ORDER BY n DESC LIMIT ?3");
+        let newest = format!("SELECT n, {COLUMNS} FROM sample WHERE series = ?1 ORDER BY n DESC LIMIT ?2");
         let before = format!("SELECT {COLUMNS} FROM sample WHERE series = ?1 AND n < ?2 ORDER BY n DESC LIMIT 1");
         let read = || -> rusqlite::Result<Vec<Level>> {
-            let mut first = i64::MAX;
+            let (mut first, mut older) = (i64::MAX, 0);
             let mut levels = Vec::new();
             let mut statement = self.db.prepare_cached(&newest)?;
-            let mut rows = statement.query(params![series, since.as_second(), most])?;
+            let mut rows = statement.query(params![series, most])?;
+            // Read from the newest on, and no further than it takes: a clock that was set back leaves a few in between.
             while let Some(row) = rows.next()? {
-                first = row.get(0)?;
-                levels.push(level(row, 1)?);
+                let level = level(row, 1)?;
+                if level.at >= since {
+                    first = row.get(0)?;
+                    levels.push(level);
+                    older = 0;
+                } else if older == OUT_OF_ORDER {
+                    break;
+                } else {
+                    older += 1;
+                }
             }
             let mut statement = self.db.prepare_cached(&before)?;
             levels.extend(statement.query_row(params![series, first], |row| level(row, 0)).optional()?);
@@ -155,6 +167,24 @@ impl State {
             Ok(levels)
         };
         read().unwrap_or_default()
+    }
+
+    /// What was read of a login while it had no name is its own history, where it has none yet.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it stays where it is.
+    pub fn name_history(&self, unnamed: &str, login: &str) -> Result<(), StoreError> {
+        self.write("whose the history is", false, |db| {
+            let is_free = "NOT EXISTS (SELECT 1 FROM series WHERE login = ?2)";
+            let sql = format!("UPDATE series SET login = ?2 WHERE login = ?1 AND {is_free}");
+            db.prepare_cached(&sql)?.execute([unnamed, login])
+        })
+    }
+
+    /// When anything was read last; `None` where nothing ever was.
+    pub fn last_read(&self) -> Option<Stamp> {
+        let read = self.db.query_row("SELECT max(read_at) FROM series", [], |row| row.get::<_, Option<i64>>(0));
+        read.ok().flatten().map(stamp)
     }
 
     /// Deletes what was read before `cutoff`, and gives room back to the file system, in one step of bounded length;

@@ -118,7 +118,7 @@ impl State {
             // An earlier start may have come no further than setting the old one aside.
             Ok(None) => create(&path, disk::last_set_aside(&path).as_deref())?,
             Err(Unreadable::Newer(found)) => return Err(OpenError::Newer { path, found }),
-            Err(Unreadable::Outdated(cause)) => return Err(OpenError::Database { path, cause }),
+            Err(Unreadable::Unopened(cause)) => return Err(OpenError::Database { path, cause }),
             Err(Unreadable::Damaged) => {
                 let set_aside = disk::set_aside(&path)?;
                 for suffix in ["-wal", "-shm"] {
@@ -265,16 +265,21 @@ impl State {
 
 enum Unreadable {
     Newer(i64),
-    /// It is sound, and of an older quotad; what is new could not be added to it. Or the disk is full.
-    Outdated(rusqlite::Error),
+    /// Nothing is known to be wrong with it, but it could not be opened, or what is new could not be added to it: the disk
+    /// is full or fails, somebody holds it.
+    Unopened(rusqlite::Error),
     Damaged,
 }
 
 impl From<rusqlite::Error> for Unreadable {
     fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as E;
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Outdated(error),
-            _ => Self::Damaged,
+            // What is in it is not what should be: no database, a torn one, or other tables.
+            None | Some(E::NotADatabase | E::DatabaseCorrupt | E::Unknown | E::TypeMismatch | E::TooBig) => {
+                Self::Damaged
+            }
+            Some(_) => Self::Unopened(error),
         }
     }
 }
@@ -309,7 +314,7 @@ fn open_existing(path: &Path) -> Result<Option<Connection>, Unreadable> {
     if verdict != "ok" || version < 1 {
         return Err(Unreadable::Damaged);
     }
-    extend(&db, version).map_err(Unreadable::Outdated)?;
+    extend(&db, version).map_err(Unreadable::Unopened)?;
     all_parse::<LoginRecord>(&db, "SELECT record FROM login")?;
     all_parse::<FileRecord>(&db, "SELECT record FROM file")?;
     all_parse::<Mark>(&db, "SELECT record FROM mark")?;

@@ -73,7 +73,7 @@ impl Supervisor {
         self.schedule.set(&Wake::Alerts, self.alerting.policy.next_wake(), SLACK);
         // What cannot be stored is known to this process: better told twice, after a restart, than never.
         // While nothing can be stored, only what is told and the timer try.
-        if self.notice.is_none() || !alerts.is_empty() {
+        if !self.stores_badly || !alerts.is_empty() {
             self.store_alerts(!alerts.is_empty());
         }
         if alerts.is_empty() {
@@ -91,6 +91,7 @@ impl Supervisor {
 
     /// Has every account looked at, whether it changed or not.
     pub(super) fn look_everywhere(&mut self) {
+        self.alerting.policy.woke(self.clock.now().moment);
         self.accounts.values_mut().for_each(|held| held.unheeded = true);
     }
 

@@ -114,7 +114,9 @@ impl Supervisor {
     /// Deletes what is older than the config wants it kept, a step at a time.
     pub(super) fn prune(&mut self) {
         let now = self.clock.now();
-        let cutoff = now.stamp.checked_sub(self.config.history.retention).unwrap_or(Stamp::MIN);
+        // A clock that runs ahead deletes nothing: it is the last reading that grows older.
+        let newest = self.state.last_read().unwrap_or(now.stamp).min(now.stamp);
+        let cutoff = newest.checked_sub(self.config.history.retention).unwrap_or(Stamp::MIN);
         let (wait, slack) = match self.state.prune(cutoff) {
             Ok(true) => (PRUNE_STEP * self.clock.speed(), Duration::ZERO),
             Ok(false) => PRUNE,

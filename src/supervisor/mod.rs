@@ -130,6 +130,8 @@ pub struct Supervisor {
     started_at: Stamp,
     /// Something the user should know about the daemon itself.
     notice: Option<String>,
+    /// The last try to store something failed.
+    stores_badly: bool,
     /// Why the config file as it is now is not in force.
     refused: Option<String>,
     /// What systemd was last told.
@@ -218,6 +220,7 @@ impl Supervisor {
             stopping: false,
             started_at: now.stamp,
             notice,
+            stores_badly: false,
             refused: None,
             status_line: String::new(),
             traffic: Traffic::default(),
@@ -316,7 +319,7 @@ impl Supervisor {
         }
         self.note_recovery();
         // While nothing can be stored, only what is asked for and the timer try.
-        if self.notice.is_none() {
+        if !self.stores_badly {
             self.store_pool();
         }
         self.publish(now);

@@ -130,6 +130,10 @@ impl Supervisor {
     fn recall(&mut self, name: &AccountName) -> Option<Input> {
         let account = &self.accounts.get(name)?.account;
         let (key, unnamed) = (account.login_key(), account.unnamed_key());
+        if let Some(unnamed) = &unnamed {
+            // Should that fail, the next start finds it still to be done.
+            let _ = self.state.name_history(unnamed, &key);
+        }
         let recalled = Recalled {
             unnamed: unnamed.and_then(|key| self.state.login(&key)),
             login: self.state.login(&key),
@@ -234,6 +238,7 @@ impl Supervisor {
     /// Says once that something could not be stored, and sees to another try.
     pub(super) fn note_unstored(&mut self, error: &StoreError, of: Option<&AccountName>) {
         self.store_again();
+        self.stores_badly = true;
         let said = error.to_string();
         if self.notice.as_ref() != Some(&said) {
             tracing::warn!(event = "state-not-stored", account = of.map(AccountName::as_str), "{said}");
@@ -259,6 +264,7 @@ impl Supervisor {
         if !self.store_pool() || !self.store_alerts(false) {
             return;
         }
+        self.stores_badly = false;
         if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
             self.notice = None;
             tracing::info!(event = "state-stored", "the state can be stored again");

@@ -298,6 +298,7 @@ pub fn rules(account: &config::Account, config: &Config, paths: &Paths, read_onl
         overloaded_fallback: config.poll.overloaded_fallback,
         sources: sources(account, paths),
         usage_scope: provider.usage_scope(),
+        foretells: !read_only,
         login_command: log_in(account, paths).unwrap_or_else(str::to_owned),
         gates: GateRules {
             ladder: config.rate_limit_pause.ladder.clone(),

@@ -365,6 +365,7 @@ fn plain(n: usize, mode: RefreshMode, [gate, auth]: &[Rungs; 2]) -> Rules {
         overloaded_fallback: 3,
         sources: Sources::Api,
         usage_scope: Some("user:profile"),
+        foretells: true,
         login_command: "claude /login".to_owned(),
         gates: GateRules { ladder: ladder(gate), max_retry_after: minutes(1440), jitter: gate.jitter },
         auth: AuthRules { after: 3, ladder: ladder(auth), jitter: gate.jitter },

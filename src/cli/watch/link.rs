@@ -34,7 +34,7 @@ pub(super) async fn follow(client: Client, tell: Sender<News>) {
 /// One connection, until it breaks or nobody listens.
 async fn stay(client: &Client, tell: &Sender<News>) -> Result<(), ClientError> {
     // The events come first, so that nothing can happen unseen between the two.
-    let mut events = client.events().await?;
+    let mut events = client.events_in_time().await?;
     loop {
         let status = News::Status(Box::new(client.status(None).await?));
         if tell.send(status).await.is_err() {

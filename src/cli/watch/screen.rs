@@ -37,10 +37,18 @@ impl Screen {
     pub(super) fn take() -> io::Result<Self> {
         let tty = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         let taken = Taken::take(tty.try_clone()?)?;
-        let terminal = Terminal::new(Ansi::on(tty))?;
-        let mut screen = Self { terminal, taken };
-        screen.terminal.clear()?;
-        Ok(screen)
+        let make = || {
+            let mut terminal = Terminal::new(Ansi::on(tty))?;
+            terminal.clear()?;
+            Ok(terminal)
+        };
+        match make() {
+            Ok(terminal) => Ok(Self { terminal, taken }),
+            Err(error) => {
+                taken.give_back();
+                Err(error)
+            }
+        }
     }
 
     /// Draws what has changed.
@@ -68,7 +76,10 @@ impl Taken {
             usual(panic);
         }));
         tcsetattr(&taken.tty, OptionalActions::Now, &raw)?;
-        (&taken.tty).write_all(TAKE)?;
+        if let Err(error) = (&taken.tty).write_all(TAKE) {
+            taken.give_back();
+            return Err(error);
+        }
         Ok(taken)
     }
 

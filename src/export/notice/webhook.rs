@@ -28,7 +28,16 @@ pub(super) async fn deliver(
     transport: &Transport,
     limit: Duration,
 ) -> Result<String, Undelivered> {
-    let token = webhook.token_file.as_deref().map(token_file::read).transpose().map_err(Undelivered::certainly)?;
+    let token = match webhook.token_file.clone() {
+        None => None,
+        // A file system can be slow.
+        Some(path) => {
+            let read = tokio::time::timeout(limit, tokio::task::spawn_blocking(move || token_file::read(&path))).await;
+            let unread = || Undelivered::certainly("the token file could not be read in time");
+            let read = read.map_err(|_| unread())?.map_err(|_| unread())?;
+            Some(read.map_err(Undelivered::certainly)?)
+        }
+    };
     let request = request(alert, webhook, token.is_some());
     let answer = transport.send(&request, &token.unwrap_or_else(|| SecretString::from("")), limit).await;
     let host = shown(&webhook.url);

@@ -42,6 +42,8 @@ pub struct Rules {
     pub sources: Sources,
     /// The scope a token needs to ask for usage.
     pub usage_scope: Option<&'static str>,
+    /// Whether the end of a login is foretold: whoever only looks must not take that from the daemon.
+    pub foretells: bool,
     /// What a person runs to log in again.
     pub login_command: String,
     /// Both rate-limit pauses.

@@ -38,7 +38,7 @@ impl Foretold {
 impl Account {
     /// Warns when the end has come near, once for each distance.
     pub(super) fn foretell_end(&mut self, turn: &mut Turn) {
-        let Some((end, days)) = self.end_ahead(turn.now) else { return };
+        let Some((end, days)) = self.end_ahead(turn.now).filter(|_| self.rules.foretells) else { return };
         if self.foretold.is_none_or(|told| !told.covers(end, days)) {
             self.foretold = Some(Foretold { end, days });
             self.persist_file(turn);

@@ -145,6 +145,14 @@ impl Alerts {
         self.memories.values().filter_map(|memory| memory.states.due).min()
     }
 
+    /// The moment has come: everybody is to be looked at. Whoever is not there any more, or is not at rest, wakes nobody
+    /// again; the next look says anew when.
+    pub fn woke(&mut self, now: Moment) {
+        for memory in self.memories.values_mut() {
+            memory.states.due = memory.states.due.filter(|due| *due > now);
+        }
+    }
+
     /// Whether everything is stored.
     pub fn is_stored(&self) -> bool {
         self.unstored.is_empty()

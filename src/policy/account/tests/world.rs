@@ -79,6 +79,7 @@ pub(super) fn vendors_file() -> Rules {
         overloaded_fallback: 3,
         sources: Sources::Api,
         usage_scope: Some("user:profile"),
+        foretells: true,
         login_command: "claude /login".to_owned(),
         gates: GateRules { ladder: ladder.clone(), max_retry_after: ms(DAY), jitter: 0.1 },
         auth: AuthRules { after: 3, ladder, jitter: 0.1 },

@@ -39,6 +39,11 @@ impl<K: Ord + Clone> Schedule<K> {
         }
     }
 
+    /// Whether `key` has a deadline.
+    pub fn is_set(&self, key: &K) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Takes out every key that may be served at `now`, the longest due first.
     pub fn take_due(&mut self, now: Moment) -> Vec<K> {
         let served: Vec<K> = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();

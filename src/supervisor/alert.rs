@@ -73,7 +73,7 @@ impl Supervisor {
         self.schedule.set(&Wake::Alerts, self.alerting.policy.next_wake(), SLACK);
         // What cannot be stored is known to this process: better told twice, after a restart, than never.
         // While nothing can be stored, only what is told and the timer try.
-        if !self.stores_badly || !alerts.is_empty() {
+        if !self.schedule.is_set(&Wake::Storage) || !alerts.is_empty() {
             self.store_alerts(!alerts.is_empty());
         }
         if alerts.is_empty() {

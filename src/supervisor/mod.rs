@@ -130,8 +130,6 @@ pub struct Supervisor {
     started_at: Stamp,
     /// Something the user should know about the daemon itself.
     notice: Option<String>,
-    /// The last try to store something failed.
-    stores_badly: bool,
     /// Why the config file as it is now is not in force.
     refused: Option<String>,
     /// What systemd was last told.
@@ -220,7 +218,6 @@ impl Supervisor {
             stopping: false,
             started_at: now.stamp,
             notice,
-            stores_badly: false,
             refused: None,
             status_line: String::new(),
             traffic: Traffic::default(),
@@ -319,7 +316,7 @@ impl Supervisor {
         }
         self.note_recovery();
         // While nothing can be stored, only what is asked for and the timer try.
-        if !self.stores_badly {
+        if !self.schedule.is_set(&Wake::Storage) {
             self.store_pool();
         }
         self.publish(now);

@@ -238,7 +238,6 @@ impl Supervisor {
     /// Says once that something could not be stored, and sees to another try.
     pub(super) fn note_unstored(&mut self, error: &StoreError, of: Option<&AccountName>) {
         self.store_again();
-        self.stores_badly = true;
         let said = error.to_string();
         if self.notice.as_ref() != Some(&said) {
             tracing::warn!(event = "state-not-stored", account = of.map(AccountName::as_str), "{said}");
@@ -264,7 +263,7 @@ impl Supervisor {
         if !self.store_pool() || !self.store_alerts(false) {
             return;
         }
-        self.stores_badly = false;
+        self.schedule.set(&Wake::Storage, None, Duration::ZERO);
         if self.notice.as_ref().is_some_and(|notice| notice.starts_with("could not store")) {
             self.notice = None;
             tracing::info!(event = "state-stored", "the state can be stored again");

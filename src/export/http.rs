@@ -1,7 +1,7 @@
 //! `GET /metrics` over TCP, for a scraper that cannot read a Unix socket: off unless the config says where.
 //!
 //! Owns the listener, which follows the config, and who is answered: anyone who reaches it, or, with a token file, whoever
-//! shows the token. Serves nothing but the metrics, one request a connection, each within [`PATIENCE`]. That it cannot
+//! shows the token. Serves nothing but the metrics, one request a connection, each within `PATIENCE`. That it cannot
 //! listen is said and stops nothing.
 
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! The only owner of `state.db`: gates, fences, marks, readings; in [`mod@pool`], what clients reported; in
-//! [`mod@history`], what was read in the past; in [`mod@alert`], what was told.
+//! The only owner of `state.db`: gates, fences, marks, readings; in `pool`, what clients reported; in
+//! [`mod@history`], what was read in the past; in `alert`, what was told.
 //!
 //! SQLite in WAL mode. What a wait or a fence rests on is written with `synchronous=FULL` before it takes effect;
 //! readings with NORMAL. Never holds a token, in any form but its keyed hash. A file that cannot be understood is

@@ -1,4 +1,4 @@
-//! The pool's end of the loop: what the accounts are to [`Pool`], and that what it decided is stored before it is told.
+//! The pool's end of the loop: what the accounts are to the policy's pool, and that what it decided is stored before it is told.
 //!
 //! What waits in the queue is taken in together and stored in one transaction, so that many clients cost hardly more
 //! than one. Decides nothing: who is chosen, and what a report changes, is `policy`'s to say.

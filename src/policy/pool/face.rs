@@ -181,7 +181,7 @@ impl Tally {
     }
 }
 
-/// What is to be stored: see [`Pool::take_unstored`].
+/// What is to be stored: see [`super::Pool::take_unstored`].
 #[derive(Debug, Default)]
 pub struct Unstored {
     /// Logins that have a name now: what was counted under the first goes under the second.

@@ -19,7 +19,7 @@ use crate::policy::status::AccountState;
 pub(super) enum Format {
     /// JSON for a custom module of Waybar: text, tooltip and class are Pango markup
     Waybar,
-    /// For `#(…)` in tmux's status-left or status-right
+    /// For `#()` in tmux's status-left or status-right
     Tmux,
     /// Plain text: Polybar, i3blocks, starship, a shell prompt
     Line,

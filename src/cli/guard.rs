@@ -10,9 +10,7 @@ use super::status::{needs_login, percentage};
 use super::{Daemon, Exit, Failure};
 use crate::control::wire::{Account, Window};
 use crate::model::AccountName;
-
-/// A window without a number by which a vendor says that nothing is let through.
-const BLOCKED: &str = "blocked";
+use crate::policy::pool::BLOCKED;
 
 /// Arguments of `guard`.
 #[derive(Debug, Args)]

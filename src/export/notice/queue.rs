@@ -271,6 +271,30 @@ mod tests {
             // The program takes every one of them, while the webhook has its first.
             wait_for("the program", || lines(&out) == 20 * (wave + 1)).await;
         }
+        // What waits is delivered once it can be: the one in hand, and as many as the queue holds.
+        for answered in 0..=WAITING {
+            let request = answer(&silent).await;
+            assert!(!request.contains("last"), "only {answered} waited");
+            if answered == 10 {
+                sender.send(notice(&clock, &channels, "last")).unwrap();
+            }
+        }
+        assert!(answer(&silent).await.contains("last"), "more were kept than fit");
+    }
+
+    /// Answers the next delivery; what it said.
+    async fn answer(server: &tokio::net::TcpListener) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut stream, _) = tokio::time::timeout(Duration::from_secs(20), server.accept()).await.unwrap().unwrap();
+        let mut request = String::new();
+        while !request.trim_end().ends_with('}') {
+            let mut piece = [0; 4096];
+            let read = stream.read(&mut piece).await.unwrap();
+            assert!(read > 0, "the request broke off: {request}");
+            request += &String::from_utf8_lossy(&piece[..read]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.unwrap();
+        request
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use crate::policy::time::Stamp;
 /// What a plan is spent by beyond itself, which limits it only where there is nothing else.
 const BESIDES: [&str; 4] = ["extra_spend", "on_demand", "credits", "balance"];
 /// A window without a number by which a vendor says that nothing is let through.
-const BLOCKED: &str = "blocked";
+pub const BLOCKED: &str = "blocked";
 
 /// What the windows leave.
 #[derive(Debug, Clone, PartialEq)]

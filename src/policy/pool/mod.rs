@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use self::choice::said;
 pub use self::face::{Booked, Candidate, Choice, PassedOver, PoolRules, Report, Tally, Unavailable, Unstored, Wish};
-pub use self::headroom::binding;
+pub use self::headroom::{BLOCKED, binding};
 use self::overload::{Closing, Overloads, in_order, listed};
 pub use self::standing::StandingRecord;
 use self::standing::{Booking, Standing};

@@ -64,7 +64,7 @@ pub struct Watch {
 }
 
 /// Which names matter to whom, by directory. The empty name stands for every entry.
-type Interest = BTreeMap<PathBuf, BTreeMap<OsString, BTreeSet<Subject>>>;
+type Interest = BTreeMap<PathBuf, Vec<(OsString, Subject)>>;
 
 /// What was seen since it was last taken.
 #[derive(Debug, Default)]
@@ -95,17 +95,19 @@ impl Watch {
         }
     }
 
-    /// Watches `paths` for `subject`, instead of what it watched before. They need not exist.
+    /// Watches `paths` for `subject`, instead of what it watched before. They need not exist. Follows these paths only:
+    /// a thousand accounts are set up one by one.
     pub fn watch(&mut self, subject: Subject, paths: Vec<PathBuf>) {
+        let only = subject.clone();
         self.paths.insert(subject, paths);
-        self.rearm();
+        self.settle(Some(&only), &BTreeSet::new());
     }
 
     /// Stops watching for `subject`.
     pub fn forget(&mut self, subject: &Subject) {
         self.paths.remove(subject);
         self.unhealthy.remove(subject);
-        self.rearm();
+        self.settle(Some(subject), &BTreeSet::new());
     }
 
     /// Waits until files may have changed and says whose; at least one subject. Safe to cancel: what was not taken
@@ -131,14 +133,28 @@ impl Watch {
     /// Follows the paths anew and moves the watches to where they lead now. Done with every change by itself; calling
     /// it at polls catches what went unseen and mends a watch the system had refused.
     pub fn rearm(&mut self) {
-        let mut lost = self.take(|news| &mut news.lost);
+        let lost = self.take(|news| &mut news.lost);
+        self.settle(None, &lost);
+    }
+
+    /// Follows the paths of one subject, or of all, and moves the watches.
+    fn settle(&mut self, only: Option<&Subject>, lost: &BTreeSet<PathBuf>) {
+        let mut lost = Some(lost);
         // What appears while the watches are being set is seen by following the paths again afterwards.
         for _ in 0..LONGEST_CHAIN {
-            let interest = self.follow();
-            self.interest.send_replace(interest.clone());
-            let refused = self.arm(&interest, &std::mem::take(&mut lost));
-            if self.follow() == interest {
-                self.report(refused);
+            let followed = self.follow(only);
+            self.interest.send_modify(|interest| {
+                interest.retain(|_, names| {
+                    names.retain(|(_, subject)| only.is_some_and(|only| only != subject));
+                    !names.is_empty()
+                });
+                for (dir, names) in &followed {
+                    interest.entry(dir.clone()).or_default().extend(names.iter().cloned());
+                }
+            });
+            let refused = self.arm(&followed, lost.take());
+            if self.follow(only) == followed {
+                self.report(only, refused);
                 return;
             }
         }
@@ -153,28 +169,30 @@ impl Watch {
         taken
     }
 
-    /// Everything that matters now.
-    fn follow(&self) -> Interest {
+    /// Everything that matters now, to one subject or to all.
+    fn follow(&self, only: Option<&Subject>) -> Interest {
         let mut interest = Interest::new();
-        for (subject, paths) in &self.paths {
+        for (subject, paths) in self.paths.iter().filter(|(subject, _)| only.is_none_or(|only| only == *subject)) {
             for (dir, name) in paths.iter().flat_map(|path| trail(path)) {
-                interest.entry(dir).or_default().entry(name).or_default().insert(subject.clone());
+                interest.entry(dir).or_default().push((name, subject.clone()));
             }
             let wants_entries = matches!(subject, Subject::Local(_));
             for dir in paths.iter().filter(|path| wants_entries && path.is_dir()) {
-                let names = interest.entry(dir.clone()).or_default();
-                names.entry(OsString::new()).or_default().insert(subject.clone());
+                interest.entry(dir.clone()).or_default().push((OsString::new(), subject.clone()));
             }
         }
         interest
     }
 
-    /// Makes the watched directories those of `interest`; returns whose directories the system refused, and why.
-    fn arm(&mut self, interest: &Interest, lost: &BTreeSet<PathBuf>) -> BTreeMap<Subject, String> {
-        let identities: BTreeMap<_, _> = interest.keys().map(|dir| (dir, identity(dir))).collect();
-        let Self { armed, inotify, .. } = self;
+    /// Watches the directories of `followed`, and none that matters to nobody any more; returns whose directories the
+    /// system refused, and why.
+    fn arm(&mut self, followed: &Interest, lost: Option<&BTreeSet<PathBuf>>) -> BTreeMap<Subject, String> {
+        let identities: BTreeMap<_, _> = followed.keys().map(|dir| (dir, identity(dir))).collect();
+        let Self { armed, inotify, interest, news, .. } = self;
         armed.retain(|dir, known| {
-            let stays = !lost.contains(dir) && identities.get(dir) == Some(&Some(*known));
+            let is_lost = lost.is_some_and(|lost| lost.contains(dir));
+            let is_same = identities.get(dir).is_none_or(|identity| *identity == Some(*known));
+            let stays = !is_lost && is_same && interest.borrow().contains_key(dir);
             if let (false, Some(inotify)) = (stays, inotify.as_mut()) {
                 // Its kernel watch may be gone already, which is as good.
                 let _ = inotify.unwatch(dir);
@@ -182,17 +200,17 @@ impl Watch {
             stays
         });
         let mut refused = BTreeMap::new();
-        for (dir, names) in interest {
+        for (dir, names) in followed {
             if armed.contains_key(dir) {
                 continue;
             }
-            match start(inotify, &self.interest, &self.news).and_then(|it| it.watch(dir, RecursiveMode::NonRecursive)) {
+            match start(inotify, interest, news).and_then(|it| it.watch(dir, RecursiveMode::NonRecursive)) {
                 Ok(()) => {
                     armed.insert(dir.clone(), identities[dir].unwrap_or_default());
                 }
                 Err(error) => {
                     let why = refusal(dir, &error);
-                    refused.extend(names.values().flatten().map(|subject| (subject.clone(), why.clone())));
+                    refused.extend(names.iter().map(|(_, subject)| (subject.clone(), why.clone())));
                 }
             }
         }
@@ -200,16 +218,20 @@ impl Watch {
     }
 
     /// Says once of each subject that its watch does not work, and once that it does again.
-    fn report(&mut self, refused: BTreeMap<Subject, String>) {
+    fn report(&mut self, only: Option<&Subject>, refused: BTreeMap<Subject, String>) {
         for (subject, why) in &refused {
             if !self.unhealthy.contains(subject) {
                 tracing::warn!(account = %subject, "{why}; until then changes of its file are seen at polls only");
             }
         }
-        for subject in self.unhealthy.iter().filter(|subject| !refused.contains_key(*subject)) {
-            tracing::info!(account = %subject, "changes of its file are seen as they happen again");
-        }
-        self.unhealthy = refused.into_keys().collect();
+        self.unhealthy.retain(|subject| {
+            let is_mended = only.is_none_or(|only| only == subject) && !refused.contains_key(subject);
+            if is_mended {
+                tracing::info!(account = %subject, "changes of its file are seen as they happen again");
+            }
+            !is_mended
+        });
+        self.unhealthy.extend(refused.into_keys());
     }
 }
 
@@ -251,18 +273,19 @@ fn pass_on(event: &notify::Result<Event>, interest: &Interest, news: &watch::Sen
                 for (dir, names) in interest {
                     // Of a watched directory itself anything may be meant: a watch dies with it or walks away with it.
                     if dir == path || (moves && dir.starts_with(path)) {
-                        changed.extend(names.values().flatten().cloned());
+                        changed.extend(names.iter().map(|(_, subject)| subject.clone()));
                         lost.extend(moves.then(|| dir.clone()));
                     }
                 }
                 if let (Some(dir), Some(name)) = (path.parent(), path.file_name()) {
-                    let watchers = interest.get(dir).map(|names| [names.get(name), names.get(OsStr::new(""))]);
-                    changed.extend(watchers.into_iter().flatten().flatten().flatten().cloned());
+                    let matters = |(of, _): &&(OsString, Subject)| of == name || of.is_empty();
+                    let names = interest.get(dir).into_iter().flatten();
+                    changed.extend(names.filter(matters).map(|(_, subject)| subject.clone()));
                 }
             }
         }
         // Events were dropped, or could not be read: anything may have happened.
-        Ok(_) | Err(_) => changed.extend(interest.values().flat_map(BTreeMap::values).flatten().cloned()),
+        Ok(_) | Err(_) => changed.extend(interest.values().flatten().map(|(_, subject)| subject.clone())),
     }
     if changed.is_empty() {
         return;
@@ -542,8 +565,8 @@ mod tests {
     fn lost_events_make_everything_suspect_and_a_lost_directory_is_told_from_a_lost_file() {
         let account = |text: &str| BTreeSet::from([name(text)]);
         let interest: Interest = [
-            (PathBuf::from("/h/x"), BTreeMap::from([(OsString::from("cred"), account("a"))])),
-            (PathBuf::from("/h/z"), BTreeMap::from([(OsString::from("cred"), account("b"))])),
+            (PathBuf::from("/h/x"), vec![(OsString::from("cred"), name("a"))]),
+            (PathBuf::from("/h/z"), vec![(OsString::from("cred"), name("b"))]),
         ]
         .into();
         let heard = |event: notify::Result<Event>| {
@@ -576,7 +599,7 @@ mod tests {
         let mut watch = watching(&dir.join("cred"));
         let why = refusal(&dir, &notify::Error::new(notify::ErrorKind::MaxFilesWatch));
         assert!(why.contains("max_user_watches"), "{why}");
-        watch.report(BTreeMap::from([(name("a"), why)]));
+        watch.report(None, BTreeMap::from([(name("a"), why)]));
         assert!(!watch.healthy(&name("a")));
         watch.rearm();
         assert!(watch.healthy(&name("a")));

@@ -259,6 +259,7 @@ fn inert(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     use super::*;
     use crate::control::reply::Problem;
@@ -275,7 +276,7 @@ mod tests {
 
     fn view(name: &str, state: AccountState, used: f64) -> AccountView {
         let mut view = AccountView { name: sample::name(name), state, ..sample::throttled() };
-        view.reading.as_mut().unwrap().windows[0].used_percent = Some(used);
+        Arc::make_mut(view.reading.as_mut().unwrap()).windows[0].used_percent = Some(used);
         view
     }
 
@@ -291,12 +292,12 @@ mod tests {
         let unread = AccountView { reading: None, ..view("a", AccountState::Starting, 0.0) };
         let endless = {
             let mut view = view("a", Ok, 10.0);
-            view.reading.as_mut().unwrap().windows[0].resets_at = None;
+            Arc::make_mut(view.reading.as_mut().unwrap()).windows[0].resets_at = None;
             view
         };
         let unnumbered = {
             let mut view = view("a", Ok, 10.0);
-            view.reading.as_mut().unwrap().windows[0].used_percent = None;
+            Arc::make_mut(view.reading.as_mut().unwrap()).windows[0].used_percent = None;
             view
         };
         let ending = AccountView {
@@ -384,7 +385,9 @@ log in again: run `claude` and type /login there",
     fn what_the_outside_wrote_is_text_and_nothing_else() {
         let mut hostile = view("a", AccountState::Ok, 41.5);
         hostile.plan = Some("<b>&\"'\u{1b}[31m\u{202e}</b>".to_owned());
-        hostile.reading.as_mut().unwrap().windows.push(model::Window::named("x", "#[fg=red]#(id)\n%{A1:id:}"));
+        Arc::make_mut(hostile.reading.as_mut().unwrap())
+            .windows
+            .push(model::Window::named("x", "#[fg=red]#(id)\n%{A1:id:}"));
         let status = Status::of(&Snapshot { accounts: vec![hostile.into()], ..sample::snapshot() }, sample::now());
         let mut status = status;
         status.accounts[0].state = "#(id) <i> %{A1:id:}".to_owned();

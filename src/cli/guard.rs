@@ -121,6 +121,8 @@ fn percent(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::control::wire::sample;
     use crate::model;
@@ -129,7 +131,7 @@ mod tests {
     /// 58.5% is left of the 5-hour window, and 7% of one model's.
     fn view() -> AccountView {
         let mut view = sample::throttled();
-        view.reading.as_mut().unwrap().windows.push(model::Window {
+        Arc::make_mut(view.reading.as_mut().unwrap()).windows.push(model::Window {
             id: "weekly:opus".to_owned(),
             label: "weekly (Opus)".to_owned(),
             model: Some("Opus".to_owned()),
@@ -142,7 +144,7 @@ mod tests {
     fn account(name: &str, state: AccountState, used: f64) -> Account {
         let mut view = view();
         (view.name, view.state) = (sample::name(name), state);
-        view.reading.as_mut().unwrap().windows[0].used_percent = Some(used);
+        Arc::make_mut(view.reading.as_mut().unwrap()).windows[0].used_percent = Some(used);
         Account::of(&view, sample::now())
     }
 

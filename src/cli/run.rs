@@ -1,6 +1,7 @@
 //! `quotad run`: the daemon, in the foreground.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -88,10 +89,18 @@ pub(super) fn load(file: Option<&Path>, paths: &Paths) -> Result<Loaded, Failure
     config::load(file, paths).map_err(|complaints| Failure::new(Exit::Config, complaints.to_string()))
 }
 
+/// A thread that has read a file ends this long after, while the poll it read for is under way: it would sleep for ten
+/// seconds and wake once more, only to end.
+const THREAD_LINGERS: Duration = Duration::from_millis(100);
+/// So many files can hang at once before others have to wait for them.
+const THREADS: usize = 16;
+
 /// One thread for everything: a keeper of a few accounts needs no pool.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_keep_alive(THREAD_LINGERS)
+        .max_blocking_threads(THREADS)
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("could not start the runtime: {error}")))
 }

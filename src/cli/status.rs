@@ -199,6 +199,8 @@ fn facts(account: &Account, column: usize, page: &Page) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::cli::snapshot::compare;
     use crate::control::wire::sample;
@@ -215,7 +217,7 @@ mod tests {
     /// An account with every kind of window, and one that must be logged in again.
     fn views() -> Vec<AccountView> {
         let mut personal = sample::throttled();
-        let windows = &mut personal.reading.as_mut().unwrap().windows;
+        let windows = &mut Arc::make_mut(personal.reading.as_mut().unwrap()).windows;
         windows.push(model::Window {
             label: "weekly (Fable, all surfaces)".to_owned(),
             used_percent: Some(93.04),
@@ -284,7 +286,7 @@ work  claude  dead since 13:03
     fn wide_views() -> Vec<AccountView> {
         let mut views = views();
         views[0].plan = Some("マックス 🚀".to_owned());
-        let windows = &mut views[0].reading.as_mut().unwrap().windows;
+        let windows = &mut Arc::make_mut(views[0].reading.as_mut().unwrap()).windows;
         for (window, label) in
             windows.iter_mut().zip(["5時間", "週間の枠（すべてのモデル）", "追加 💶", "e\u{301}te\u{301}"])
         {
@@ -342,7 +344,7 @@ work  claude  dead since 13:03
     #[test]
     fn the_page_says_who_spoke_and_that_a_floor_is_one() {
         let mut view = sample::throttled();
-        let mut api = view.reading.take().unwrap();
+        let mut api = Arc::unwrap_or_clone(view.reading.take().unwrap());
         api.windows[0].label = "weekly".to_owned();
         api.windows[0].id = "seven_day".to_owned();
         for (source, expected) in [
@@ -351,7 +353,7 @@ work  claude  dead since 13:03
         ] {
             let read_at = sample::at("2026-11-25T12:10:00Z");
             let newest = model::Reading { windows: vec![sample::window()], read_at, source, ..api.clone() };
-            let view = AccountView { reading: Some(newest.over(api.clone())), ..view.clone() };
+            let view = AccountView { reading: Some(Arc::new(newest.over(api.clone()))), ..view.clone() };
             let page = shown(vec![view], &Page::for_tests(), "2026-11-25T12:15:00Z");
             assert!(page.contains(expected), "{page}");
             assert!(

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use super::server::{no_account, problem};
 use super::wire::{SCHEMA, deadline, past, thousandth};
-use crate::model::Reading;
 use crate::policy::status::AccountView;
 use crate::policy::time::Stamp;
 use crate::state::history::Level;
@@ -118,17 +117,15 @@ impl History {
 
 impl Window {
     fn of(PastWindow { series, levels }: PastWindow, view: &AccountView, now: Stamp) -> Self {
-        let known = view.reading.iter().flat_map(Reading::every_window);
-        let expected = known
-            .filter(|(_, window)| window.id == series.window)
-            .map(|(said, window)| view.forecast(window, said, now))
-            .next()
-            .unwrap_or_default();
+        let mut known = view.reading.iter().flat_map(|reading| reading.every_window());
+        let known = known.find(|(_, window)| window.id == series.window);
+        let expected = known.map(|(said, window)| view.forecast(window, said, now)).unwrap_or_default();
+        let read_at = known.map_or(series.read_at, |(said, _)| said.read_at.max(series.read_at));
         Self {
             id: series.window,
             label: series.label,
             unit: Some(series.unit).filter(|unit| !unit.is_empty()),
-            read_at: series.read_at,
+            read_at: past(read_at),
             burn_per_hour: expected.burn_per_hour.map(thousandth),
             exhausts_at: expected.exhausts_at.map(past),
             samples: levels.into_iter().map(|(level, reset)| Sample::of(level, reset)).collect(),

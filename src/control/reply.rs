@@ -113,7 +113,7 @@ impl Explanation {
                 token: why(&view.token_gate, "the token endpoint asked to be left alone"),
                 auth: why(&view.auth_gate, "the login was refused"),
             },
-            exchanges: view.exchanges.iter().map(|e| Exchange { at: past(e.at), ..e.clone() }).collect(),
+            exchanges: view.exchanges.iter().map(|e| Exchange { at: past(e.at), ..Exchange::clone(e) }).collect(),
             pool: None,
         }
     }

@@ -213,7 +213,7 @@ impl Status {
 impl Account {
     /// One account, looked at `now`.
     pub fn of(view: &AccountView, now: Stamp) -> Self {
-        let reading = view.reading.as_ref();
+        let reading = view.reading.as_deref();
         let binding = pool::binding(reading, None, now);
         Self {
             name: view.name.to_string(),
@@ -341,6 +341,7 @@ fn whole_second(stamp: Stamp, mode: RoundMode) -> Stamp {
 #[cfg(test)]
 pub(crate) mod sample {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::{GateView, Snapshot, Stamp};
@@ -374,7 +375,7 @@ pub(crate) mod sample {
             pid: 4242,
             started_at: at("2026-11-25T08:00:00Z"),
             notice: None,
-            accounts: vec![std::sync::Arc::new(throttled())],
+            accounts: vec![Arc::new(throttled())],
             watch_healthy: BTreeMap::from([(personal.clone(), true)]),
             traffic: Traffic {
                 requests: BTreeMap::from([
@@ -400,13 +401,13 @@ pub(crate) mod sample {
             since: at("2026-11-25T12:03:30.25Z"),
             until,
             action: "nothing to do".to_owned(),
-            reading: Some(Reading {
+            reading: Some(Arc::new(Reading {
                 windows: vec![window()],
                 plan: None,
                 read_at: at("2026-11-25T12:05:00Z"),
                 source: Source::Api,
                 earlier: None,
-            }),
+            })),
             forecasts: BTreeMap::new(),
             next_poll_at: until,
             interval: Duration::from_mins(10),
@@ -421,14 +422,14 @@ pub(crate) mod sample {
             token_gate: clear.clone(),
             auth_gate: clear,
             counters: Counters { polls: 12, ok: 10, throttled: 2, auth_failures: 0, refreshes: 1, refresh_failures: 0 },
-            exchanges: vec![Exchange {
+            exchanges: vec![Arc::new(Exchange {
                 at: at("2026-11-25T12:03:30.25Z"),
                 endpoint: Endpoint::Usage,
                 status: Some(429),
                 meaning: "the server asked to be left alone".to_owned(),
                 headers: vec![("retry-after".to_owned(), "990".to_owned())],
                 took: Duration::from_millis(200),
-            }],
+            })],
         }
     }
 
@@ -455,6 +456,8 @@ pub(crate) mod sample {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::policy::forecast::Forecast;
 
@@ -470,7 +473,7 @@ mod tests {
     #[test]
     fn once_a_reset_has_passed_the_old_numbers_are_null_and_the_reading_is_stale() {
         let mut view = sample::throttled();
-        let window = &mut view.reading.as_mut().unwrap().windows[0];
+        let window = &mut Arc::make_mut(view.reading.as_mut().unwrap()).windows[0];
         let (used, limit) = (sample::euros("1.00"), sample::euros("5.00"));
         (window.used, window.limit, window.remaining) = (Some(used), Some(limit.clone()), Some(sample::euros("4.00")));
         let resets_at = window.resets_at.unwrap();
@@ -520,11 +523,11 @@ mod tests {
     #[test]
     fn a_floor_says_so_and_a_window_that_the_newest_reading_lacks_carries_its_own_age_and_source() {
         let mut view = sample::throttled();
-        let api = view.reading.take().unwrap();
+        let api = Arc::unwrap_or_clone(view.reading.take().unwrap());
         let weekly = model::Window::named("seven_day", "weekly");
         let read_at = sample::at("2026-11-25T12:10:00Z");
         let cache = Reading { windows: vec![weekly], read_at, source: Source::Cache, ..api.clone() };
-        view.reading = Some(cache.over(api));
+        view.reading = Some(Arc::new(cache.over(api)));
         let json = serde_json::to_value(Account::of(&view, sample::now())).unwrap();
         assert_eq!((&json["source"], &json["at_least"]), (&"cache".into(), &true.into()));
         assert_eq!(json["read_at"], "2026-11-25T12:10:00Z");

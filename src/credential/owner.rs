@@ -99,13 +99,14 @@ pub fn spawn(
     let (orders, inbox) = mpsc::unbounded_channel();
     let successors = Successor::stored_for(file.path(), &setup.state_dir);
     let holding = Holding::new(key.clone(), successors);
-    let owner = Owner { setup, file, key, clock, holding, posting: None, exclusion: None, staged: None };
+    // On the heap, as the POST is: the task of each account lives for ever, and was 10 KB with both in it.
+    let owner = Box::new(Owner { setup, file, key, clock, holding, posting: None, exclusion: None, staged: None });
     tokio::spawn(run(owner, transport, inbox, reports));
     OwnerHandle { orders }
 }
 
 async fn run(
-    mut owner: Owner,
+    mut owner: Box<Owner>,
     transport: Arc<Transport>,
     mut inbox: mpsc::UnboundedReceiver<Order>,
     reports: mpsc::UnboundedSender<Report>,
@@ -123,7 +124,7 @@ async fn run(
                 Input::Looked(look)
             }
             Order::Perform(Step::Post) => {
-                let (event, exchange) = owner.post(&transport).await;
+                let (event, exchange) = Box::pin(owner.post(&transport)).await;
                 Input::Stepped(event, Some(exchange))
             }
             Order::Perform(step) => {
@@ -140,9 +141,9 @@ async fn run(
 
 /// Files can be slow: a step that syncs, or a file system that hangs, must not stop the loop.
 async fn on_a_thread<T: Send + 'static>(
-    mut owner: Owner,
+    mut owner: Box<Owner>,
     work: impl FnOnce(&mut Owner) -> T + Send + 'static,
-) -> Option<(Owner, T)> {
+) -> Option<(Box<Owner>, T)> {
     let done = tokio::task::spawn_blocking(move || {
         let result = work(&mut owner);
         (owner, result)

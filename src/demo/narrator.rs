@@ -149,7 +149,8 @@ fn exchanged(exchange: &Exchange, after: &AccountView) -> Line {
 
 /// What an answered request brought: the first window and when it is asked again, if the view still shows that.
 fn brought(exchange: &Exchange, after: &AccountView) -> String {
-    let is_latest = after.exchanges.last() == Some(exchange) && exchange.endpoint == Endpoint::Usage;
+    let is_latest =
+        after.exchanges.last().is_some_and(|last| **last == *exchange) && exchange.endpoint == Endpoint::Usage;
     let window = after.reading.as_ref().filter(|_| is_latest).and_then(|reading| reading.windows.first());
     match (window, window.and_then(|window| window.used_percent), after.next_poll_at) {
         (Some(window), Some(used), Some(next)) => {

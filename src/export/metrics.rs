@@ -22,7 +22,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSe
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::model::{Reading, Window};
+use crate::model::Window;
 use crate::policy::status::{AccountState, AccountView, GateView};
 use crate::policy::time::Stamp;
 use crate::supervisor::handle::{Handle, Snapshot, TIMING_BOUNDS};
@@ -191,7 +191,8 @@ type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
 /// An account's windows, each id once: a second sample of the same name would make the scraper refuse the whole page.
 fn distinct_windows(account: &AccountView) -> impl Iterator<Item = (&AccountView, &Window)> {
-    let windows: Vec<_> = account.reading.iter().flat_map(Reading::every_window).map(|(_, window)| window).collect();
+    let windows: Vec<_> =
+        account.reading.iter().flat_map(|reading| reading.every_window()).map(|(_, window)| window).collect();
     let mut seen = BTreeSet::new();
     windows.into_iter().filter(move |window| seen.insert(&window.id)).map(move |window| (account, window))
 }
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn what_is_unknown_is_left_out_and_no_sample_comes_twice() {
         let mut snapshot = sample::snapshot();
-        let reading = Arc::make_mut(&mut snapshot.accounts[0]).reading.as_mut().unwrap();
+        let reading = Arc::make_mut(Arc::make_mut(&mut snapshot.accounts[0]).reading.as_mut().unwrap());
         reading.windows[0].resets_at = Some(sample::now());
         reading.windows.push(Window { used_percent: Some(7.0), ..sample::window() });
         let page = page(snapshot, Format::Text);

@@ -4,6 +4,7 @@
 //! bars, metrics, logs) renders the same value.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -151,7 +152,7 @@ pub struct AccountView {
     /// What a person must do, or "nothing to do".
     pub action: String,
     /// The last good reading.
-    pub reading: Option<Reading>,
+    pub reading: Option<Arc<Reading>>,
     /// What was expected when it was read, by window; the shell's to fill in.
     pub forecasts: BTreeMap<String, Forecast>,
     /// When the next poll is due; `None` when none is planned.
@@ -169,7 +170,7 @@ pub struct AccountView {
     /// Counters since the daemon started.
     pub counters: Counters,
     /// The last exchanges, oldest first; for `explain`.
-    pub exchanges: Vec<Exchange>,
+    pub exchanges: Vec<Arc<Exchange>>,
 }
 
 /// The credential file of an account, as shown.
@@ -250,13 +251,13 @@ mod tests {
             since: at(0),
             until: None,
             action: String::new(),
-            reading: Some(Reading {
+            reading: Some(Arc::new(Reading {
                 windows: vec![window],
                 plan: None,
                 read_at: at(0),
                 source: Source::Api,
                 earlier: None,
-            }),
+            })),
             forecasts: BTreeMap::new(),
             next_poll_at: None,
             interval: Duration::from_mins(10),

@@ -42,6 +42,8 @@ pub(super) const CHECKS: [&str; 2] = [
 
 /// A reset time differs by so much from answer to answer, in seconds (providers.md A.1).
 const JITTER: i64 = 60;
+/// [`Series::read_at`] lags behind by less than this, in seconds: the page it is on would be written at every poll.
+const LAG: i64 = 3600;
 /// A vendor that thinks of ever new windows cannot fill the disk.
 const MOST_SERIES: i64 = 100;
 /// So many rows are deleted in one step, and so many pages given back: neither may keep the loop.
@@ -78,7 +80,7 @@ pub struct Series {
     pub label: String,
     /// The unit of its amounts; empty where it has none.
     pub unit: String,
-    /// When it was last read, changed or not.
+    /// When it was last read, changed or not; up to an hour too early.
     pub read_at: Stamp,
 }
 
@@ -202,7 +204,7 @@ impl State {
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             for (series, read_at) in all {
-                let is_gone = read_at < cutoff.as_second();
+                let is_gone = read_at.saturating_add(LAG) < cutoff.as_second();
                 let deleted =
                     transaction.prepare_cached(DELETE)?.execute(params![series, cutoff.as_second(), is_gone, room])?;
                 room -= i64::try_from(deleted).unwrap_or(room);
@@ -317,8 +319,9 @@ fn series_of(
         .optional()?;
     let holds_a_number = level.used_percent.is_some() || level.used.is_some() || level.remaining.is_some();
     if let Some(id) = known {
-        let sql = "UPDATE series SET label = ?2, unit = iif(?3 = '', unit, ?3), read_at = ?4 WHERE id = ?1";
-        db.prepare_cached(sql)?.execute(params![id, window.label, unit, level.at.as_second()])?;
+        let sql = "UPDATE series SET label = ?2, unit = iif(?3 = '', unit, ?3), read_at = ?4
+                   WHERE id = ?1 AND (label <> ?2 OR unit <> iif(?3 = '', unit, ?3) OR abs(read_at - ?4) >= ?5)";
+        db.prepare_cached(sql)?.execute(params![id, window.label, unit, level.at.as_second(), LAG])?;
         return Ok(Some(id));
     }
     if !holds_a_number {
@@ -494,7 +497,7 @@ mod tests {
         drop(state);
         let state = State::open(dir.path()).unwrap();
         let [series] = &state.series(LOGIN)[..] else { panic!("one series") };
-        assert_eq!((&*series.unit, series.read_at), ("EUR", at(120)), "the first amount names the unit; last read");
+        assert_eq!((&*series.unit, series.read_at), ("EUR", at(60)), "the first amount names the unit");
         assert_eq!(state.levels(series.id, at(0), 9), [change.before, change.after]);
         assert_eq!(state.reading(LOGIN).map(|reading| reading.read_at), Some(at(120)));
         assert!(state.series("another").is_empty());
@@ -568,7 +571,7 @@ mod tests {
         assert!((3..8).contains(&steps), "{steps}");
         assert_eq!((rows(&state), state.series("gone").len()), (500, 0));
         assert_eq!(read_at(&state, 7_500, 1_000).len(), 500);
-        while state.prune(at(8_000)).unwrap() {}
+        while state.prune(at(12_000)).unwrap() {}
         assert_eq!(rows(&state), 0, "not read since either");
         fill(LOGIN, 9_000, 3);
         store(&state, 20_000, window(2.0, None));
@@ -576,6 +579,15 @@ mod tests {
         assert_eq!(read_at(&state, 15_000, 9), [9_002], "it stands");
         state.db.pragma_update(None, "wal_checkpoint", "TRUNCATE").ok();
         assert!(size() < before / 3, "{} of {before} bytes", size());
+    }
+
+    #[test]
+    fn when_a_window_was_last_read_is_written_once_an_hour() {
+        let (_dir, state) = open();
+        for minute in (0..=125).step_by(5) {
+            store(&state, minute * 60, window(40.0, None));
+        }
+        assert_eq!(state.series(LOGIN)[0].read_at, at(120 * 60));
     }
 
     /// A file as version 2 had it, with something in each of its tables.

@@ -10,6 +10,7 @@ mod examine;
 pub mod history;
 mod pool;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -17,6 +18,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -98,6 +100,8 @@ pub struct State {
     db: Connection,
     dir: PathBuf,
     set_aside: Option<PathBuf>,
+    /// What `synchronous` was last set to: FULL for what is durable.
+    durable: Cell<Option<bool>>,
     _lock: Lock,
 }
 
@@ -133,7 +137,7 @@ impl State {
         let set_aside: Option<Vec<u8>> =
             db.query_row("SELECT value FROM meta WHERE name = 'set-aside'", [], |row| row.get(0)).ok();
         let set_aside = set_aside.map(|path| PathBuf::from(OsString::from_vec(path)));
-        Ok(Self { db, dir: dir.to_owned(), set_aside, _lock: lock })
+        Ok(Self { db, dir: dir.to_owned(), set_aside, durable: Cell::new(None), _lock: lock })
     }
 
     /// Where an unreadable file was put, until [`Self::recovered`]. If there is one, nothing stored is known: the
@@ -248,12 +252,14 @@ impl State {
         durable: bool,
         statement: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
     ) -> Result<(), StoreError> {
-        let synchronous = if durable { "FULL" } else { "NORMAL" };
-        self.db
-            .pragma_update(None, "synchronous", synchronous)
-            .and_then(|()| statement(&self.db))
-            .map(|_| ())
-            .map_err(|cause| StoreError { what, cause })
+        let done = || {
+            if self.durable.get() != Some(durable) {
+                self.db.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+                self.durable.set(Some(durable));
+            }
+            statement(&self.db)
+        };
+        done().map(drop).map_err(|cause| StoreError { what, cause })
     }
 
     fn read<T: DeserializeOwned>(&self, sql: &'static str, key: &str) -> Option<T> {
@@ -362,7 +368,8 @@ fn create(path: &Path, set_aside: Option<&Path>) -> Result<Connection, OpenError
         .map_err(DiskError::on("create", path))?;
     let fresh = || -> rusqlite::Result<Connection> {
         let db = Connection::open(path)?;
-        db.pragma_update(None, "page_size", 1024)?;
+        // Rows are small, and every page that one of them changes is written: of 4096 bytes a poll writes 28 KB.
+        db.pragma_update(None, "page_size", 512)?;
         history::prepare(&db)?;
         configure(&db)?;
         db.execute_batch(&format!("BEGIN; {} PRAGMA application_id = {APPLICATION_ID};", TABLES.concat()))?;
@@ -378,6 +385,10 @@ fn create(path: &Path, set_aside: Option<&Path>) -> Result<Connection, OpenError
 
 fn configure(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(Duration::from_secs(2))?;
+    // More than there are statements; and none of them is planned anew for each value it is given: of the CPU of a poll
+    // that was a fifth.
+    db.set_prepared_statement_cache_capacity(64);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     // A handful of rows: the page cache needs no megabytes.
     db.pragma_update(None, "cache_size", -128)
@@ -391,6 +402,20 @@ mod tests {
 
     fn mark(said: &str) -> (Fingerprint, Mark) {
         (Fingerprint::new([7; 16]), Mark { dead: Some(said.to_owned()), posts: 1, ..Mark::default() })
+    }
+
+    /// With the plan of an empty table a thousand rows are read no slower: all goes by primary keys.
+    #[test]
+    fn no_statement_is_planned_anew_for_the_values_it_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let sql = "SELECT n FROM sample WHERE series = ?1 AND n < ?2 ORDER BY n DESC LIMIT ?3";
+        for value in 0..10 {
+            let mut statement = state.db.prepare_cached(sql).unwrap();
+            assert!(statement.query([value, 7 - value, value]).unwrap().next().unwrap().is_none());
+        }
+        let statement = state.db.prepare_cached(sql).unwrap();
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
     }
 
     #[test]

@@ -12,11 +12,14 @@ use tokio::sync::broadcast;
 use super::{Supervisor, Wake};
 use crate::config::{self, Config};
 use crate::policy::alert::{Alert, AlertRecord, AlertRules, Alerts, Kind, Subject};
-use crate::policy::time::{BootId, Now};
+use crate::policy::time::{BootId, Moment, Now};
 use crate::transport::Transport;
 
 /// An alert may ride along with other wake-ups for so long.
 const SLACK: Duration = Duration::from_mins(1);
+
+/// Numbers that told nothing are stored once in so long: alone they would be a write at every poll.
+const LAG: Duration = Duration::from_mins(30);
 
 /// An alert on its way out, stored.
 #[derive(Debug, Clone)]
@@ -35,13 +38,15 @@ pub(super) struct Alerting {
     /// The ends of logins that were foretold since the last look.
     pub(super) foretold: Vec<Alert>,
     pub(super) out: broadcast::Sender<Notice>,
+    /// When what is not urgent is stored again.
+    store_at: Moment,
 }
 
 impl Alerting {
     /// With what was stored.
     pub(super) fn new(config: &Config, boot: &BootId, stored: Vec<(String, AlertRecord)>, now: Now) -> Self {
         let policy = Alerts::new(alert_rules(config), boot.clone(), stored, now);
-        Self { policy, foretold: Vec::new(), out: broadcast::channel(64).0 }
+        Self { policy, foretold: Vec::new(), out: broadcast::channel(64).0, store_at: now.moment }
     }
 }
 
@@ -72,8 +77,10 @@ impl Supervisor {
         }
         self.schedule.set(&Wake::Alerts, self.alerting.policy.next_wake(), SLACK);
         // What cannot be stored is known to this process: better told twice, after a restart, than never.
+        let is_due = self.alerting.policy.is_urgent() || now.moment >= self.alerting.store_at;
         // While nothing can be stored, only what is told and the timer try.
-        if !self.schedule.is_set(&Wake::Storage) || !alerts.is_empty() {
+        if (is_due && !self.schedule.is_set(&Wake::Storage)) || !alerts.is_empty() {
+            self.alerting.store_at = now.moment + LAG;
             self.store_alerts(!alerts.is_empty());
         }
         if alerts.is_empty() {

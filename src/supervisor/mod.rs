@@ -118,7 +118,8 @@ pub struct Supervisor {
     /// Nothing stored could be read at the start.
     cautious: bool,
     transport: Arc<Transport>,
-    accounts: BTreeMap<AccountName, Held>,
+    /// Boxed: a node of the map has room for eleven.
+    accounts: BTreeMap<AccountName, Box<Held>>,
     schedule: Schedule<Wake>,
     timer: Timer,
     watch: Watch,
@@ -261,6 +262,7 @@ impl Supervisor {
             };
             self.take(event);
         }
+        self.store_alerts(false);
     }
 
     /// Runs until every account has had its one poll, or cannot have one now.
@@ -277,7 +279,7 @@ impl Supervisor {
                 }
             }
             let done = |held: &Held| held.account.is_started() && !held.account.is_due_soon(now);
-            if self.accounts.values().all(done) && polled.len() == self.accounts.len() {
+            if self.accounts.values().all(|held| done(held)) && polled.len() == self.accounts.len() {
                 return;
             }
             self.timer.set(self.schedule.next_wake());

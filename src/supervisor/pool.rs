@@ -168,7 +168,7 @@ impl Held {
             unreachable: self.reach.as_ref().err().copied(),
             state: self.view.state,
             until: self.view.until,
-            reading: self.view.reading.as_ref(),
+            reading: self.view.reading.as_deref(),
             weight: self.config.weight * provider::plan_weight(self.view.plan.as_deref()),
             interval: self.view.interval,
         }
@@ -242,7 +242,8 @@ impl Supervisor {
             (provider, _) => return Err(NotSelected::NoAccount(provider)),
         };
         self.look_again(now);
-        let of_vendor: Vec<&Held> = self.accounts.values().filter(|held| held.config.provider == provider).collect();
+        let of_vendor: Vec<&Held> =
+            self.accounts.values().map(|held| &**held).filter(|held| held.config.provider == provider).collect();
         // What `custom` describes are vendors of their own: a key of one must never reach another.
         let origin = |held: &&Held| provider::origin(&held.config.endpoints.usage_url).to_owned();
         let is_mixed = of_vendor.windows(2).any(|pair| origin(&pair[0]) != origin(&pair[1]));

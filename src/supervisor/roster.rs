@@ -99,7 +99,7 @@ impl Supervisor {
         // An account that is known stays until its file has been missed twice: see `retire`.
         let is_known = |path: &Path| {
             let of = |held: &Held| held.config.credentials.file() == Some(path) && !held.account.is_absent();
-            self.accounts.values().any(of)
+            self.accounts.values().any(|held| of(held))
         };
         let is_there = |path: &Path| path.symlink_metadata().is_ok() || is_known(path);
         let mut logins: Vec<_> = logins_in(&self.paths.places, is_there)
@@ -148,7 +148,7 @@ impl Supervisor {
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
         let (forecasts, touched, unheeded) = (BTreeMap::new(), true, false);
         let held = Held { account, owner, local, config, reach, born, view, forecasts, touched, unheeded };
-        self.accounts.insert(name, held);
+        self.accounts.insert(name, Box::new(held));
     }
 
     fn dismiss(&mut self, name: &AccountName) {

@@ -275,6 +275,8 @@ fn help() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -310,7 +312,7 @@ mod tests {
 
     fn views() -> Vec<AccountView> {
         let mut personal = sample::throttled();
-        let windows = &mut personal.reading.as_mut().unwrap().windows;
+        let windows = &mut Arc::make_mut(personal.reading.as_mut().unwrap()).windows;
         windows.push(model::Window {
             id: "seven_day".to_owned(),
             label: "週間の枠 🚀 (全モデル)".to_owned(),

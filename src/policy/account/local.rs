@@ -6,6 +6,7 @@
 //! incident and counts as no answer, because it says nothing about the endpoint.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::look::DEBOUNCE;
@@ -78,9 +79,10 @@ impl Account {
             return;
         }
         let reading = match self.reading.take() {
-            Some(known) => reading.over(known),
+            Some(known) => reading.over(Arc::unwrap_or_clone(known)),
             None => reading,
         };
+        let reading = Arc::new(reading);
         turn.act(Action::Persist(Record::Reading(self.login_key(), reading.clone())));
         self.reading = Some(reading);
     }

@@ -1,5 +1,6 @@
 //! Looking at the credential file, and taking in what it holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Account, Action, Activity, Event, LoginRecord, Look, Purpose, Recalled, Turn};
@@ -151,7 +152,7 @@ impl Account {
         for login in recalled.unnamed.iter().chain(&recalled.login) {
             self.restore_login(login, turn.now);
         }
-        self.reading = self.reading.take().or_else(|| recalled.reading.clone());
+        self.reading = self.reading.take().or_else(|| recalled.reading.clone().map(Arc::new));
         if self.cautious && fresh {
             self.usage = self.usage.harsher(Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice));
             self.token = self.token.harsher(Gate::cautious(&self.rules.gates, turn.now.moment, turn.dice));

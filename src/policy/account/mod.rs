@@ -18,6 +18,7 @@ mod renewal;
 mod verdict;
 mod view;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use command::{Answer, Command, Verdict};
@@ -117,7 +118,7 @@ pub struct Account {
     next_poll: Option<Deadline>,
     setback: Option<Setback>,
     answered: bool,
-    reading: Option<Reading>,
+    reading: Option<Arc<Reading>>,
     /// The file changed hands then: no local reading from before is believed.
     believed_from: Option<Stamp>,
     /// When the local files were last read.
@@ -180,7 +181,7 @@ pub struct Account {
     settled: Words,
     since: Stamp,
     counters: Counters,
-    exchanges: Vec<Exchange>,
+    exchanges: Vec<Arc<Exchange>>,
 }
 
 impl Account {

@@ -1,5 +1,6 @@
 //! Asking for usage: the request, its retries, and what each answer leads to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -164,7 +165,7 @@ impl Account {
         if self.exchanges.len() >= KEPT {
             self.exchanges.remove(0);
         }
-        self.exchanges.push(exchange);
+        self.exchanges.push(Arc::new(exchange));
     }
 
     pub(super) fn on_replied(&mut self, outcome: UsageOutcome, mut exchange: Exchange, turn: &mut Turn) {
@@ -200,6 +201,7 @@ impl Account {
         self.counters.ok += 1;
         let plan = plan.or_else(|| self.login().and_then(|login| login.plan.clone()));
         let reading = Reading { windows, plan, read_at: turn.now.stamp, source: Source::Api, earlier: None };
+        let reading = Arc::new(reading);
         turn.act(Action::Persist(Record::Reading(self.login_key(), reading.clone())));
         self.reading = Some(reading);
         if !was_calm {

@@ -4,6 +4,7 @@
 //! `once` forgets nothing. A [`FileRecord`] belongs to the credential file: rejections are about the token in it. A
 //! field that an older quotad did not write has its default, so that a new one costs nobody the memory of a wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ pub enum Record {
         record: Box<FileRecord>,
     },
     /// The last good reading of a login; the numbers it changes are kept as history.
-    Reading(String, Reading),
+    Reading(String, Arc<Reading>),
     /// What is known of a token; always durable.
     Mark(Fingerprint, Mark),
 }

@@ -53,6 +53,8 @@ pub struct Alerts {
     memories: BTreeMap<String, Memory>,
     /// What is not stored as it is.
     unstored: BTreeSet<String>,
+    /// Not only numbers are unstored.
+    urgent: bool,
 }
 
 impl Alerts {
@@ -62,7 +64,7 @@ impl Alerts {
             (key, Memory { windows: record.windows, states: record.states.restore(now, &boot) })
         };
         let memories = stored.into_iter().map(restore).collect();
-        Self { rules, boot, memories, unstored: BTreeSet::new() }
+        Self { rules, boot, memories, unstored: BTreeSet::new(), urgent: false }
     }
 
     /// The config changed. A wait that has begun keeps its length.
@@ -79,6 +81,7 @@ impl Alerts {
         let kind = states.see(subject.view, self.rules.throttled_for, now);
         if !states.agrees(&before) {
             self.unstored.insert(subject.file.clone());
+            self.urgent = true;
         }
         alerts.extend(kind.map(|kind| Alert::of(kind, subject.view, now.stamp)));
         alerts
@@ -138,6 +141,7 @@ impl Alerts {
             }
         }
         self.unstored.extend([unnamed.clone(), subject.login.clone()]);
+        self.urgent = true;
     }
 
     /// When to look again at the latest; `None` where only an event can bring news.
@@ -153,6 +157,12 @@ impl Alerts {
         }
     }
 
+    /// Whether more is unstored than the numbers of readings that told nothing. Those may wait: a process that ends
+    /// before they are stored leaves the next one as if it had not read them.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
     /// Whether everything is stored.
     pub fn is_stored(&self) -> bool {
         self.unstored.is_empty()
@@ -165,12 +175,14 @@ impl Alerts {
             Some(AlertRecord { windows: memory.windows.clone(), states: memory.states.save(now, &self.boot) })
         };
         let unstored = std::mem::take(&mut self.unstored);
+        self.urgent = false;
         unstored.into_iter().map(|key| (key.clone(), record(&key))).collect()
     }
 
     /// These could not be stored: they are tried again with the next.
     pub fn owe(&mut self, keys: impl IntoIterator<Item = String>) {
         self.unstored.extend(keys);
+        self.urgent = true;
     }
 }
 

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -36,13 +37,13 @@ fn view(minute: i64, windows: &[(&str, f64, Option<Stamp>)]) -> AccountView {
         since: stamp(minute),
         until: None,
         action: "nothing to do".to_owned(),
-        reading: Some(Reading {
+        reading: Some(Arc::new(Reading {
             windows: windows.iter().map(window).collect(),
             plan: None,
             read_at: stamp(minute),
             source: Source::Api,
             earlier: None,
-        }),
+        })),
         next_poll_at: None,
         interval: minutes(10),
         credentials: CredentialView {
@@ -168,7 +169,7 @@ fn nothing_is_told_of_a_reading_that_is_old_or_of_a_window_whose_reset_has_passe
 #[test]
 fn a_window_that_is_not_in_the_plan_is_never_told() {
     let mut view = view(0, &[("five_hour", 97.0, None)]);
-    view.reading.as_mut().unwrap().windows[0].status = WindowStatus::NotInPlan;
+    Arc::make_mut(view.reading.as_mut().unwrap()).windows[0].status = WindowStatus::NotInPlan;
     assert!(alerts().look(&subject(&view), now(0)).is_empty());
 }
 

@@ -246,7 +246,7 @@ impl Disk {
                 true
             }
             Record::Reading(key, reading) => {
-                let before = self.readings.insert(key.clone(), reading);
+                let before = self.readings.insert(key.clone(), (*reading).clone());
                 self.unsynced.push(Undo::Reading(key, before));
                 false
             }

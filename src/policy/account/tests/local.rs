@@ -32,7 +32,7 @@ fn hand_over(world: &mut World, source: Source, used: f64, ago: u64) {
 /// What is shown: each window with its percentage and source.
 fn shown(world: &World) -> String {
     let reading = world.view().reading;
-    let windows = reading.iter().flat_map(Reading::every_window);
+    let windows = reading.iter().flat_map(|reading| reading.every_window());
     let line = |(said, window): (&Reading, &Window)| {
         format!("{} {} {}", window.id, window.used_percent.unwrap_or(-1.0), said.source.as_str())
     };

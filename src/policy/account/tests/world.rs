@@ -532,7 +532,7 @@ impl World {
                 self.store.files.insert(key, serde_json::to_string(&record).unwrap());
             }
             Record::Reading(key, reading) => {
-                self.store.readings.insert(key, reading);
+                self.store.readings.insert(key, (*reading).clone());
             }
             Record::Mark(of, mark) => {
                 self.store.marks.insert(of, serde_json::to_string(&mark).unwrap());

@@ -176,7 +176,7 @@ fn month(seed: u64) -> (Vec<Told>, Vec<Told>, Tally) {
         let lied = shown.iter().any(|(.., lies)| *lies);
         (calm, tally.glitches) = if lied { (0, tally.glitches + 1) } else { (calm, tally.glitches) };
         let mut looks = view(0, &shown.iter().map(|(id, used, resets, _)| (*id, *used, *resets)).collect::<Vec<_>>());
-        looks.reading.as_mut().unwrap().read_at = at(clock);
+        Arc::make_mut(looks.reading.as_mut().unwrap()).read_at = at(clock);
         name += u32::from(chance.happens(0.01));
         looks.name = AccountName::parse(&format!("name-{name}")).unwrap();
 

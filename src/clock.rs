@@ -3,8 +3,10 @@
 //! Turns them into the values `policy::time` takes. Also the one place that knows compressed time: `demo` and the
 //! tests run the real rules with their real durations, only faster.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
     timerfd_settime,
@@ -90,6 +92,20 @@ pub fn suspended() -> Duration {
     total(boot).saturating_sub(total(monotonic))
 }
 
+/// The zone that people here live in: `TZ`, else `/etc/localtime`.
+///
+/// Its name is nowhere shown, so the file is read as it is. To find the name, jiff lists the whole zone database first:
+/// 110 KB that a daemon would hold for ever, and most of what a status bar would wait for.
+pub fn zone() -> TimeZone {
+    let file = match std::env::var_os("TZ") {
+        None => PathBuf::from("/etc/localtime"),
+        Some(name) => Path::new("/usr/share/zoneinfo").join(name.to_string_lossy().trim_start_matches(':')),
+    };
+    let zone = std::fs::read(file).ok().and_then(|data| TimeZone::tzif("Local", &data).ok());
+    // A rule instead of a name, or nothing at all.
+    zone.unwrap_or_else(TimeZone::system)
+}
+
 /// The daemon's one timer: a timerfd on `CLOCK_BOOTTIME`, so that suspend counts. One wake-up per expiry, where a
 /// tokio timer costs three (systemd.md 6).
 #[derive(Debug)]
@@ -142,6 +158,14 @@ impl Timer {
 mod tests {
     use super::*;
     use crate::no_errors;
+
+    #[test]
+    fn the_zone_that_is_read_directly_is_the_systems() {
+        for now in ["2026-07-01T12:15:00Z", "2026-12-01T12:15:00Z"] {
+            let offset = |zone: TimeZone| now.parse::<Stamp>().unwrap().to_zoned(zone).offset();
+            assert_eq!(offset(zone()), offset(TimeZone::system()));
+        }
+    }
 
     #[test]
     fn an_error_in_any_test_that_has_a_clock_ends_the_run() {

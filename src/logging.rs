@@ -5,7 +5,7 @@
 
 use tracing::{Level, Metadata};
 use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::filter::{EnvFilter, FilterFn};
+use tracing_subscriber::filter::{FilterFn, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, reload};
@@ -15,7 +15,7 @@ pub const FILTER_VARIABLE: &str = "QUOTAD_LOG";
 
 /// Changes the level of the running process.
 #[derive(Debug, Clone)]
-pub struct Logging(reload::Handle<EnvFilter, Registry>);
+pub struct Logging(reload::Handle<Targets, Registry>);
 
 impl Logging {
     /// Sets the level, unless the environment has set a filter.
@@ -45,8 +45,9 @@ pub fn start(level: Level) -> Logging {
     Logging(handle)
 }
 
-fn filter(level: Level) -> EnvFilter {
-    EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level.as_str().to_ascii_lowercase()))
+fn filter(level: Level) -> Targets {
+    let set = std::env::var(FILTER_VARIABLE).ok().and_then(|set| set.parse().ok());
+    set.unwrap_or_else(|| Targets::new().with_default(level))
 }
 
 /// Whether this event may be written, whatever the filter says.

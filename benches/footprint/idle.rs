@@ -45,7 +45,7 @@ fn traced(interval: Duration, watchdog: Duration, after: Duration, window: Durat
     }
     let house = House::new(Plan { accounts: 1, interval, secure: false, poll: "" });
     let file = house.path("trace");
-    let tracer = ["strace", "-f", "-y", "-qq", "-o", file.to_str().unwrap()];
+    let tracer = ["strace", "-D", "-f", "-y", "-qq", "-o", file.to_str().unwrap()];
     let (process, _) = if is_floor { house.start_floor(&tracer) } else { house.start(&tracer, Some(watchdog)) };
     house.await_requests(1);
     std::thread::sleep(after);

@@ -9,7 +9,7 @@ use jiff::Zoned;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr as _;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::policy::time::Stamp;
 
 /// Where text goes: as of when, in which zone, how wide, and whether colour is welcome.
@@ -75,7 +75,7 @@ impl Page {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             now: Clock::real().now().stamp,
-            zone: zone(),
+            zone: clock::zone(),
             width: columns.unwrap_or(80).max(72),
             colour: io::stdout().is_terminal() && !no_colour,
         }
@@ -197,14 +197,6 @@ fn fill(text: &str, width: usize) -> String {
     text.to_owned() + &" ".repeat(width.saturating_sub(columns(text)))
 }
 
-/// This machine's zone. Its name is nowhere shown, so `/etc/localtime` is read as it is: to find the name, jiff would
-/// list the whole zone database first, which is most of what a status bar would wait for.
-fn zone() -> TimeZone {
-    let file = if std::env::var_os("TZ").is_none() { std::fs::read("/etc/localtime").ok() } else { None };
-    let zone = file.and_then(|data| TimeZone::tzif("Local", &data).ok());
-    zone.unwrap_or_else(TimeZone::system)
-}
-
 const DAY: i64 = 86_400;
 
 /// A length of time: `45 s`, `3 d 4 h`.
@@ -310,14 +302,6 @@ mod tests {
         ] {
             assert_eq!(fit(text, width), fitted, "{text} in {width}");
             assert_eq!(columns(&fit(text, width)), width, "{text} in {width}");
-        }
-    }
-
-    #[test]
-    fn the_zone_that_is_read_directly_is_the_systems() {
-        for now in ["2026-07-01T12:15:00Z", "2026-12-01T12:15:00Z"].map(at) {
-            let offset = |zone: TimeZone| now.to_zoned(zone).offset();
-            assert_eq!(offset(zone()), offset(TimeZone::system()));
         }
     }
 

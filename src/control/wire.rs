@@ -340,7 +340,7 @@ fn whole_second(stamp: Stamp, mode: RoundMode) -> Stamp {
 /// The daemon of the contract's example, for every test that needs one.
 #[cfg(test)]
 pub(crate) mod sample {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -376,15 +376,15 @@ pub(crate) mod sample {
             started_at: at("2026-11-25T08:00:00Z"),
             notice: None,
             accounts: vec![Arc::new(throttled())],
-            watch_healthy: BTreeMap::from([(personal.clone(), true)]),
-            traffic: Traffic {
+            unwatched: BTreeSet::new(),
+            traffic: Arc::new(Traffic {
                 requests: BTreeMap::from([
                     ((personal.clone(), Endpoint::Usage, "ok"), 10),
                     ((personal.clone(), Endpoint::Usage, "limited"), 2),
                 ]),
                 refreshes: BTreeMap::from([((personal, "ok"), 1)]),
                 timings: BTreeMap::from([(Endpoint::Usage, timing)]),
-            },
+            }),
         }
     }
 

@@ -154,9 +154,13 @@ impl CredentialFile {
         };
         login.identity = login.identity.or_else(|| self.identities.iter_mut().find_map(IdentityFile::uuid));
         login.modified_at = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
-        login.unsafe_because = self.unsafe_because(&real_path, &metadata);
+        let vendor = self.owner == CredentialOwner::Vendor;
+        let locks = if vendor { vendor_lock::observe(directory(path)) } else { Vec::new() };
+        login.unsafe_because = self.unsafe_because(&real_path, &metadata, &locks);
         let contents = Some(Contents { tokens, file: Some(Held { raw, real_path, metadata }) });
-        Found { credential: Credential::Login(login), doubt: &[], warning, in_use: self.is_in_use(), contents }
+        // One of the vendor's clients is at work on the file right now.
+        let in_use = locks.iter().any(|lock| matches!(lock.state, LockState::Fresh(_)));
+        Found { credential: Credential::Login(login), doubt: &[], warning, in_use, contents }
     }
 
     /// What is read of the file: of a database nothing, since SQLite reads it.
@@ -171,19 +175,13 @@ impl CredentialFile {
         provider::of(self.provider)
     }
 
-    /// Whether one of the vendor's clients is at work on the file right now.
-    fn is_in_use(&self) -> bool {
-        let is_fresh = |lock: &vendor_lock::Standing| matches!(lock.state, LockState::Fresh(_));
-        self.owner == CredentialOwner::Vendor && vendor_lock::observe(directory(self.path())).iter().any(is_fresh)
-    }
-
     fn unreadable(&self, why: &str) -> Found {
         found(Credential::Unreadable(format!("{} {why}", self.whereabouts)))
     }
 
     /// Why a refresh by quotad could lose this login: a sentence, the gravest reason first. `None` when it is safe as
-    /// far as the file and its directories tell; `real_path` is the file behind all symlinks.
-    fn unsafe_because(&self, real_path: &Path, metadata: &Metadata) -> Option<String> {
+    /// far as the file, its directories and the vendor's `locks` tell; `real_path` is the file behind all symlinks.
+    fn unsafe_because(&self, real_path: &Path, metadata: &Metadata, locks: &[vendor_lock::Standing]) -> Option<String> {
         let path = self.path().display();
         let dir = directory(real_path);
         let vendor = self.owner == CredentialOwner::Vendor;
@@ -217,9 +215,8 @@ impl CredentialFile {
         if disk::is_remote(real_path).unwrap_or(true) {
             return Some(format!("{path} lies on a network or FUSE file system, where locks and renames prove little"));
         }
-        // The vendor's locks lie in the directory and beside it.
-        let beside = fs::canonicalize(directory(self.path())).ok().filter(|_| vendor);
-        for needed in [Some(dir), beside.as_deref(), beside.as_deref().map(directory)].into_iter().flatten() {
+        // The vendor's locks lie in the directory, which is the file's own as that is no symlink, and beside it.
+        for needed in [Some(dir), vendor.then(|| directory(dir))].into_iter().flatten() {
             if !disk::is_writable_dir(needed) {
                 let needed = needed.display();
                 return Some(format!(
@@ -227,9 +224,7 @@ impl CredentialFile {
                 ));
             }
         }
-        let mut locks = if vendor { vendor_lock::observe(directory(self.path())) } else { Vec::new() };
-        locks.retain(|lock| matches!(lock.state, LockState::Poisoned(_)));
-        locks.first().map(ToString::to_string)
+        locks.iter().find(|lock| matches!(lock.state, LockState::Poisoned(_))).map(ToString::to_string)
     }
 }
 

@@ -226,9 +226,12 @@ impl Owner {
     }
 }
 
-/// The headers of an answer that explain it; none of them can hold a token.
+/// The headers of an answer that explain it, where it is not simply granted; none of them can hold a token.
 pub fn telling_headers(reply: &Reply) -> Vec<(String, String)> {
     const TELLING: [&str; 6] = ["retry-after", "date", "x-should-retry", "cf-mitigated", "request-id", "content-type"];
+    if reply.status == 200 {
+        return Vec::new();
+    }
     let telling = |name: &str| TELLING.contains(&name) || name.starts_with("anthropic-ratelimit-");
     reply
         .headers

@@ -3,7 +3,9 @@
 //! Watches directories, never files: a watch on a file falls silent for ever once a rename replaces it. Watched are
 //! the directory a file lies in (or the nearest one that exists), and the directory of every symlink on the way, since
 //! a link that is swapped moves the file without touching it. Only names that matter in those directories are
-//! signalled, and no mere reading: inotify reports that too, quotad's own included.
+//! signalled, and the kernel is not even asked to tell of mere reading: one of them is often the home directory, where
+//! every shell reads as it starts. That, and a thread less, is why inotify is used as it is and not by way of a crate
+//! for every platform.
 //!
 //! A signal means "look", nothing more. Signals are merged per account until they are taken; the debounce is the
 //! caller's. One inotify instance serves all accounts, since a user has only 128. What inotify cannot see (another
@@ -12,13 +14,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::mem::{self, MaybeUninit};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::{fmt, fs};
+use std::{fmt, fs, io};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::watch;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use tokio::net::unix::pipe::Receiver;
 
 use crate::disk;
 use crate::model::AccountName;
@@ -49,50 +53,52 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The watch over every file that matters.
-#[derive(Debug)]
+/// What matters of a directory and its entries: whatever can make a path lead to something else, or to other contents.
+const CHANGES: WatchFlags = WatchFlags::ATTRIB
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR)
+    // Two paths can be one directory, which has one watch.
+    .union(WatchFlags::MASK_ADD);
+/// What matters besides where files grow under the hands of their writer, as a client's sessions do.
+const GROWTH: WatchFlags = WatchFlags::MODIFY;
+
+/// The watch over every file that matters. Needs a running runtime.
+#[derive(Debug, Default)]
 pub struct Watch {
     paths: BTreeMap<Subject, Vec<PathBuf>>,
     /// `None` when the system would not give one; tried again at every [`Self::rearm`].
-    inotify: Option<RecommendedWatcher>,
-    /// Directories under watch, with the device and inode they had.
-    armed: BTreeMap<PathBuf, (u64, u64)>,
+    inotify: Option<Receiver>,
+    armed: BTreeMap<PathBuf, Armed>,
     unhealthy: BTreeSet<Subject>,
-    interest: watch::Sender<Interest>,
-    news: watch::Sender<News>,
-    arrived: watch::Receiver<News>,
-}
-
-/// Which names matter to whom, by directory. The empty name stands for every entry.
-type Interest = BTreeMap<PathBuf, Vec<(OsString, Subject)>>;
-
-/// What was seen since it was last taken.
-#[derive(Debug, Default)]
-struct News {
+    interest: Interest,
+    /// Whose files may have changed since that was last taken.
     changed: BTreeSet<Subject>,
     /// Watched directories that were removed or renamed: their watches are void.
     lost: BTreeSet<PathBuf>,
 }
 
-impl Default for Watch {
-    fn default() -> Self {
-        Self::new()
-    }
+/// A directory under watch.
+#[derive(Debug)]
+struct Armed {
+    /// The kernel's number for it, never used twice.
+    watch: i32,
+    flags: WatchFlags,
+    /// The device and inode it had.
+    identity: (u64, u64),
 }
+
+/// Which names matter to whom, by directory. The empty name stands for every entry.
+type Interest = BTreeMap<PathBuf, Vec<(OsString, Subject)>>;
 
 impl Watch {
     /// A watch over nothing yet.
     pub fn new() -> Self {
-        let (news, arrived) = watch::channel(News::default());
-        Self {
-            paths: BTreeMap::new(),
-            inotify: None,
-            armed: BTreeMap::new(),
-            unhealthy: BTreeSet::new(),
-            interest: watch::Sender::default(),
-            news,
-            arrived,
-        }
+        Self::default()
     }
 
     /// Watches `paths` for `subject`, instead of what it watched before. They need not exist. Follows these paths only:
@@ -100,29 +106,30 @@ impl Watch {
     pub fn watch(&mut self, subject: Subject, paths: Vec<PathBuf>) {
         let only = subject.clone();
         self.paths.insert(subject, paths);
-        self.settle(Some(&only), &BTreeSet::new());
+        self.settle(Some(&only));
     }
 
     /// Stops watching for `subject`.
     pub fn forget(&mut self, subject: &Subject) {
         self.paths.remove(subject);
         self.unhealthy.remove(subject);
-        self.settle(Some(subject), &BTreeSet::new());
+        self.settle(Some(subject));
+        self.changed.remove(subject);
     }
 
     /// Waits until files may have changed and says whose; at least one subject. Safe to cancel: what was not taken
     /// comes with the next call.
     pub async fn changed(&mut self) -> BTreeSet<Subject> {
-        loop {
-            if self.arrived.changed().await.is_err() {
-                // Cannot happen, since `self.news` lives; never claim a change for it.
-                std::future::pending::<()>().await;
+        while self.changed.is_empty() {
+            match &self.inotify {
+                // An instance that is broken says so when it is read.
+                Some(inotify) => drop(inotify.readable().await),
+                None => std::future::pending().await,
             }
-            if !self.arrived.borrow().changed.is_empty() {
-                self.rearm();
-                return self.take(|news| &mut news.changed);
-            }
+            self.hear();
         }
+        self.rearm();
+        mem::take(&mut self.changed)
     }
 
     /// Whether changes of this subject's files are seen as they happen.
@@ -130,43 +137,87 @@ impl Watch {
         !self.unhealthy.contains(subject)
     }
 
+    /// Accounts for which it is not so.
+    pub fn unhealthy(&self) -> impl Iterator<Item = &AccountName> {
+        self.unhealthy.iter().filter_map(|subject| match subject {
+            Subject::Account(name) => Some(name),
+            Subject::Local(_) | Subject::Config | Subject::Discovery => None,
+        })
+    }
+
     /// Follows the paths anew and moves the watches to where they lead now. Done with every change by itself; calling
     /// it at polls catches what went unseen and mends a watch the system had refused.
     pub fn rearm(&mut self) {
-        let lost = self.take(|news| &mut news.lost);
-        self.settle(None, &lost);
+        self.settle(None);
+    }
+
+    /// Takes in every event that has come.
+    fn hear(&mut self) {
+        let Some(inotify) = &self.inotify else { return };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(inotify, &mut buffer);
+        let mut said = Vec::new();
+        let error = loop {
+            match reader.next() {
+                Ok(event) => {
+                    let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
+                    said.push((event.wd(), event.events(), name));
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => break error,
+            }
+        };
+        // Has tokio notice that nothing is left. What came meanwhile is longer than a byte, and so stays.
+        let _ = inotify.try_read(&mut [0]);
+        for (watch, what, name) in said {
+            if what.contains(ReadFlags::QUEUE_OVERFLOW) {
+                self.suspect_everything();
+            }
+            for (dir, _) in self.armed.iter().filter(|(_, armed)| armed.watch == watch) {
+                let (changed, lost) = meaning(&self.interest, dir, name.as_deref(), what);
+                self.changed.extend(changed);
+                self.lost.extend(lost);
+            }
+        }
+        if error != Errno::AGAIN {
+            self.suspect_everything();
+            self.armed.clear();
+            self.inotify = None;
+        }
+    }
+
+    /// Events were dropped, or could not be read: anything may have happened.
+    fn suspect_everything(&mut self) {
+        self.changed.extend(self.paths.keys().cloned());
     }
 
     /// Follows the paths of one subject, or of all, and moves the watches.
-    fn settle(&mut self, only: Option<&Subject>, lost: &BTreeSet<PathBuf>) {
-        let mut lost = Some(lost);
+    fn settle(&mut self, only: Option<&Subject>) {
+        // Of a watch that goes, what it had to say is lost.
+        self.hear();
         // What appears while the watches are being set is seen by following the paths again afterwards.
         for _ in 0..LONGEST_CHAIN {
             let followed = self.follow(only);
-            self.interest.send_modify(|interest| {
-                interest.retain(|_, names| {
-                    names.retain(|(_, subject)| only.is_some_and(|only| only != subject));
-                    !names.is_empty()
-                });
-                for (dir, names) in &followed {
-                    interest.entry(dir.clone()).or_default().extend(names.iter().cloned());
+            let concerned = |subject: &Subject| only.is_none_or(|only| only == subject);
+            for (dir, names) in &mut self.interest {
+                let kept = followed.get(dir);
+                for place in names.extract_if(.., |(_, subject)| concerned(subject)) {
+                    // A path that leads elsewhere has changed, and the watch that saw it may go before it is heard.
+                    if !kept.is_some_and(|kept| kept.contains(&place)) {
+                        self.changed.insert(place.1);
+                    }
                 }
-            });
-            let refused = self.arm(&followed, lost.take());
+            }
+            for (dir, names) in &followed {
+                self.interest.entry(dir.clone()).or_default().extend(names.iter().cloned());
+            }
+            self.interest.retain(|_, names| !names.is_empty());
+            let refused = self.arm(&followed);
             if self.follow(only) == followed {
                 self.report(only, refused);
                 return;
             }
         }
-    }
-
-    fn take<T: Default>(&self, part: impl FnOnce(&mut News) -> &mut T) -> T {
-        let mut taken = T::default();
-        self.news.send_if_modified(|news| {
-            taken = std::mem::take(part(news));
-            false
-        });
-        taken
     }
 
     /// Everything that matters now, to one subject or to all.
@@ -186,27 +237,39 @@ impl Watch {
 
     /// Watches the directories of `followed`, and none that matters to nobody any more; returns whose directories the
     /// system refused, and why.
-    fn arm(&mut self, followed: &Interest, lost: Option<&BTreeSet<PathBuf>>) -> BTreeMap<Subject, String> {
+    fn arm(&mut self, followed: &Interest) -> BTreeMap<Subject, String> {
+        let lost = mem::take(&mut self.lost);
         let identities: BTreeMap<_, _> = followed.keys().map(|dir| (dir, identity(dir))).collect();
-        let Self { armed, inotify, interest, news, .. } = self;
-        armed.retain(|dir, known| {
-            let is_lost = lost.is_some_and(|lost| lost.contains(dir));
-            let is_same = identities.get(dir).is_none_or(|identity| *identity == Some(*known));
-            let stays = !is_lost && is_same && interest.borrow().contains_key(dir);
-            if let (false, Some(inotify)) = (stays, inotify.as_mut()) {
-                // Its kernel watch may be gone already, which is as good.
-                let _ = inotify.unwatch(dir);
+        let stays = |dir: &PathBuf, armed: &mut Armed| {
+            let is_same = identities.get(dir).is_none_or(|identity| *identity == Some(armed.identity));
+            !lost.contains(dir) && is_same && self.interest.contains_key(dir)
+        };
+        let gone: Vec<_> = self.armed.extract_if(.., |dir, armed| !stays(dir, armed)).collect();
+        for (dir, gone) in gone {
+            let names = self.interest.get(&dir).into_iter().flatten();
+            self.changed.extend(names.map(|(_, subject)| subject.clone()));
+            if let (Some(inotify), false) = (&self.inotify, self.armed.values().any(|armed| armed.watch == gone.watch))
+            {
+                // It may be gone already, which is as good.
+                let _ = inotify::remove_watch(inotify, gone.watch);
             }
-            stays
-        });
+        }
         let mut refused = BTreeMap::new();
         for (dir, names) in followed {
-            if armed.contains_key(dir) {
+            let grows = names.iter().any(|(_, subject)| matches!(subject, Subject::Local(_)));
+            let flags = if grows { CHANGES | GROWTH } else { CHANGES };
+            if self.armed.get(dir).is_some_and(|armed| armed.flags.contains(flags)) {
                 continue;
             }
-            match start(inotify, interest, news).and_then(|it| it.watch(dir, RecursiveMode::NonRecursive)) {
-                Ok(()) => {
-                    armed.insert(dir.clone(), identities[dir].unwrap_or_default());
+            let watch = match &self.inotify {
+                Some(inotify) => Ok(inotify),
+                None => start().map(|started| &*self.inotify.insert(started)),
+            }
+            .and_then(|inotify| Ok(inotify::add_watch(inotify, dir, flags)?));
+            match watch {
+                Ok(watch) => {
+                    let identity = identities[dir].unwrap_or_default();
+                    self.armed.insert(dir.clone(), Armed { watch, flags, identity });
                 }
                 Err(error) => {
                     let why = refusal(dir, &error);
@@ -236,70 +299,56 @@ impl Watch {
 }
 
 /// The one inotify instance, made when first needed.
-fn start<'w>(
-    inotify: &'w mut Option<RecommendedWatcher>,
-    interest: &watch::Sender<Interest>,
-    news: &watch::Sender<News>,
-) -> notify::Result<&'w mut RecommendedWatcher> {
-    if inotify.is_none() {
-        let (interest, news) = (interest.subscribe(), news.clone());
-        let on_event = move |event| pass_on(&event, &interest.borrow(), &news);
-        *inotify = Some(notify::recommended_watcher(on_event)?);
-    }
-    inotify.as_mut().ok_or_else(|| notify::Error::generic("no watcher"))
+fn start() -> io::Result<Receiver> {
+    let instance = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    // It reads like a pipe: `WouldBlock` until an event came.
+    Receiver::from_owned_fd_unchecked(instance)
 }
 
-fn refusal(dir: &Path, error: &notify::Error) -> String {
+fn refusal(dir: &Path, error: &io::Error) -> String {
     let dir = dir.display();
-    match &error.kind {
-        notify::ErrorKind::MaxFilesWatch => {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC) => {
             format!("{dir} cannot be watched: too many inotify watches; raise fs.inotify.max_user_watches")
         }
-        notify::ErrorKind::Io(cause) if cause.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+        Some(Errno::MFILE) => {
             format!("{dir} cannot be watched: too many inotify instances; raise fs.inotify.max_user_instances")
         }
         _ => format!("{dir} cannot be watched: {error}"),
     }
 }
 
-/// Runs on notify's thread for every event: keeps what matters.
-fn pass_on(event: &notify::Result<Event>, interest: &Interest, news: &watch::Sender<News>) {
+/// Whose files may have changed, and which watched directories are not what they were, by an event of the watched
+/// directory `dir` and maybe of an entry in it.
+fn meaning(
+    interest: &Interest,
+    dir: &Path,
+    name: Option<&OsStr>,
+    what: ReadFlags,
+) -> (BTreeSet<Subject>, BTreeSet<PathBuf>) {
+    const MOVES: ReadFlags = ReadFlags::DELETE
+        .union(ReadFlags::MOVED_FROM)
+        .union(ReadFlags::MOVED_TO)
+        .union(ReadFlags::DELETE_SELF)
+        .union(ReadFlags::MOVE_SELF)
+        .union(ReadFlags::IGNORED)
+        .union(ReadFlags::UNMOUNT);
     let (mut changed, mut lost) = (BTreeSet::new(), BTreeSet::new());
-    match event {
-        Ok(event) if is_mere_reading(event.kind) => return,
-        Ok(event) if !event.need_rescan() => {
-            let moves = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
-            for path in &event.paths {
-                for (dir, names) in interest {
-                    // Of a watched directory itself anything may be meant: a watch dies with it or walks away with it.
-                    if dir == path || (moves && dir.starts_with(path)) {
-                        changed.extend(names.iter().map(|(_, subject)| subject.clone()));
-                        lost.extend(moves.then(|| dir.clone()));
-                    }
-                }
-                if let (Some(dir), Some(name)) = (path.parent(), path.file_name()) {
-                    let matters = |(of, _): &&(OsString, Subject)| of == name || of.is_empty();
-                    let names = interest.get(dir).into_iter().flatten();
-                    changed.extend(names.filter(matters).map(|(_, subject)| subject.clone()));
-                }
-            }
+    let path = name.map_or_else(|| dir.to_owned(), |name| dir.join(name));
+    let moves = what.intersects(MOVES);
+    for (dir, names) in interest {
+        // Of a watched directory itself anything may be meant: a watch dies with it or walks away with it.
+        if *dir == path || (moves && dir.starts_with(&path)) {
+            changed.extend(names.iter().map(|(_, subject)| subject.clone()));
+            lost.extend(moves.then(|| dir.clone()));
         }
-        // Events were dropped, or could not be read: anything may have happened.
-        Ok(_) | Err(_) => changed.extend(interest.values().flatten().map(|(_, subject)| subject.clone())),
     }
-    if changed.is_empty() {
-        return;
+    if let Some(name) = name {
+        let matters = |(of, _): &&(OsString, Subject)| of == name || of.is_empty();
+        let names = interest.get(dir).into_iter().flatten();
+        changed.extend(names.filter(matters).map(|(_, subject)| subject.clone()));
     }
-    news.send_if_modified(|news| {
-        let before = (news.changed.len(), news.lost.len());
-        news.changed.append(&mut changed);
-        news.lost.append(&mut lost);
-        (news.changed.len(), news.lost.len()) != before
-    });
-}
-
-fn is_mere_reading(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+    (changed, lost)
 }
 
 /// Every place at which a change can make `path` lead to something else, as a directory and the name in it: each
@@ -516,7 +565,7 @@ mod tests {
         fs::remove_dir(&sub).unwrap();
         fs::create_dir(&sub).unwrap();
         // Many file systems give the number out again at once; this makes it so on all.
-        watch.armed.insert(sub.clone(), identity(&sub).unwrap());
+        watch.armed.get_mut(&sub).unwrap().identity = identity(&sub).unwrap();
         assert_eq!(signalled(&mut watch, &dir, "removed").await, BTreeSet::from([name("a")]));
         rename_over(&path, "1");
         assert_eq!(signalled(&mut watch, &dir, "written").await, BTreeSet::from([name("a")]));
@@ -562,47 +611,68 @@ mod tests {
     }
 
     #[test]
-    fn lost_events_make_everything_suspect_and_a_lost_directory_is_told_from_a_lost_file() {
+    fn a_lost_directory_is_told_from_a_lost_file() {
         let account = |text: &str| BTreeSet::from([name(text)]);
         let interest: Interest = [
             (PathBuf::from("/h/x"), vec![(OsString::from("cred"), name("a"))]),
             (PathBuf::from("/h/z"), vec![(OsString::from("cred"), name("b"))]),
         ]
         .into();
-        let heard = |event: notify::Result<Event>| {
-            let news = watch::Sender::new(News::default());
-            pass_on(&event, &interest, &news);
-            let heard = news.borrow();
-            (heard.changed.clone(), heard.lost.clone())
-        };
-        let event = |kind, path: &str| Ok(Event::new(kind).add_path(path.into()));
-        let removed = EventKind::Remove(notify::event::RemoveKind::Any);
+        let heard =
+            |dir: &str, name: Option<&str>, what| meaning(&interest, Path::new(dir), name.map(OsStr::new), what);
         let nothing = BTreeSet::<PathBuf>::new;
         let both: BTreeSet<_> = account("a").union(&account("b")).cloned().collect();
 
-        let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        assert_eq!(heard(Ok(overflow)), (both.clone(), nothing()));
-        assert_eq!(heard(Err(notify::Error::generic("x"))), (both.clone(), nothing()));
-        assert_eq!(heard(event(removed, "/h/x/cred")), (account("a"), nothing()));
-        assert_eq!(heard(event(removed, "/h/x")), (account("a"), BTreeSet::from(["/h/x".into()])));
-        assert_eq!(heard(event(removed, "/h")).0, both);
-        assert_eq!(heard(event(removed, "/h/xx")), (BTreeSet::new(), nothing()));
-        let metadata = EventKind::Modify(ModifyKind::Metadata(notify::event::MetadataKind::Any));
-        assert_eq!(heard(event(metadata, "/h/x")), (account("a"), nothing()));
-        let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
-        assert_eq!(heard(event(opened, "/h/x/cred")), (BTreeSet::new(), nothing()));
+        assert_eq!(heard("/h/x", Some("cred"), ReadFlags::DELETE), (account("a"), nothing()));
+        assert_eq!(heard("/h/x", None, ReadFlags::DELETE_SELF), (account("a"), BTreeSet::from(["/h/x".into()])));
+        assert_eq!(heard("/h/x", None, ReadFlags::IGNORED), (account("a"), BTreeSet::from(["/h/x".into()])));
+        assert_eq!(heard("/", Some("h"), ReadFlags::MOVED_FROM).0, both);
+        assert_eq!(heard("/h", Some("xx"), ReadFlags::DELETE), (BTreeSet::new(), nothing()));
+        assert_eq!(heard("/h/x", None, ReadFlags::ATTRIB), (account("a"), nothing()));
+        assert_eq!(heard("/h/x", Some("other"), ReadFlags::CLOSE_WRITE), (BTreeSet::new(), nothing()));
     }
 
-    #[test]
-    fn a_directory_that_cannot_be_watched_makes_the_account_unhealthy_until_it_can() {
+    /// As many events as the kernel keeps, and more, while nobody listens.
+    #[tokio::test]
+    async fn lost_events_make_everything_suspect() {
         let (_dir, dir) = place();
         let mut watch = watching(&dir.join("cred"));
-        let why = refusal(&dir, &notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        for n in 0..=limit.trim().parse::<u32>().unwrap().min(100_000) / 2 {
+            let file = dir.join(if n % 2 == 0 { "even" } else { "odd" });
+            fs::write(&file, "x").unwrap();
+            fs::remove_file(file).unwrap();
+        }
+        rename_over(&dir.join("cred"), "missed");
+        assert_eq!(next(&mut watch).await, BTreeSet::from([name("a")]));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_watched_makes_the_account_unhealthy_until_it_can() {
+        let (_dir, dir) = place();
+        let mut watch = watching(&dir.join("cred"));
+        let why = refusal(&dir, &Errno::NOSPC.into());
         assert!(why.contains("max_user_watches"), "{why}");
         watch.report(None, BTreeMap::from([(name("a"), why)]));
         assert!(!watch.healthy(&name("a")));
         watch.rearm();
         assert!(watch.healthy(&name("a")));
+    }
+
+    /// The watch that would tell is the one that is moved; so the move itself must tell.
+    #[tokio::test]
+    async fn a_path_that_leads_elsewhere_is_told_of_by_whoever_finds_it() {
+        let (_dir, dir) = place();
+        for sub in ["one", "two"] {
+            fs::create_dir(dir.join(sub)).unwrap();
+        }
+        symlink("one", dir.join("link")).unwrap();
+        let mut watch = watching(&dir.join("link/cred"));
+        symlink("two", dir.join("new")).unwrap();
+        fs::rename(dir.join("new"), dir.join("link")).unwrap();
+        watch.inotify = Some(start().unwrap());
+        watch.rearm();
+        assert_eq!(next(&mut watch).await, BTreeSet::from([name("a")]));
     }
 
     #[test]

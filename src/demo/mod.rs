@@ -14,11 +14,11 @@ pub mod vendor;
 use std::error::Error;
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 pub use self::plans::{CAST, Plan, show_all};
 use self::stage::Stage;
+use crate::clock;
 use crate::model::AccountName;
 use crate::policy::time::Stamp;
 use crate::service::Signals;
@@ -106,7 +106,7 @@ pub enum DemoError {
 
 /// The time of day at which something happens, as a person here reads it: `14:05`.
 pub fn hour(at: Stamp) -> String {
-    at.to_zoned(TimeZone::system()).strftime("%H:%M").to_string()
+    at.to_zoned(clock::zone()).strftime("%H:%M").to_string()
 }
 
 /// Plays the whole story at `speed` times real time and tells it as it happens. With `signals`, a stop signal ends it

@@ -139,7 +139,9 @@ impl Scrape {
         page.gauge(
             "watch_healthy",
             "Whether changes of the credential file are seen at once (1) or at the next poll only (0)",
-            self.snapshot.watch_healthy.iter().map(|(name, well)| ([("account", name.as_str())], i64::from(*well))),
+            accounts().map(|(account, name)| {
+                ([("account", name)], i64::from(!self.snapshot.unwatched.contains(&account.name)))
+            }),
         )
     }
 

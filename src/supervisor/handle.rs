@@ -2,7 +2,7 @@
 //!
 //! Owns no state of its own. Readers never wait for the loop: a [`Snapshot`] is published after every change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use super::pool::{NotSelected, PoolView, Reported, Reporting, Selected, Selectin
 use super::{Supervisor, Wake, tell};
 use crate::clock::Clock;
 use crate::config::Http;
-use crate::credential::watch::Subject;
 use crate::model::{AccountName, Endpoint, LocalReading};
 use crate::policy::account::{Answer, Command};
 use crate::policy::status::{AccountState, AccountView};
@@ -34,10 +33,10 @@ pub struct Snapshot {
     pub notice: Option<String>,
     /// Every account, by name.
     pub accounts: Vec<Arc<AccountView>>,
-    /// Whether the file watch of each account works (otherwise changes are seen at the next poll only).
-    pub watch_healthy: BTreeMap<AccountName, bool>,
+    /// Accounts whose file watch does not work: changes are seen at the next poll only.
+    pub unwatched: BTreeSet<AccountName>,
     /// What was sent since the start.
-    pub traffic: Traffic,
+    pub traffic: Arc<Traffic>,
 }
 
 /// Upper bounds, in seconds, of the buckets of [`Timing`].
@@ -109,7 +108,6 @@ impl Supervisor {
     pub(super) fn publish(&mut self, now: Now) {
         self.look_again(now);
         let accounts = self.accounts.values().map(|held| held.view.clone()).collect();
-        let healthy = |name: &AccountName| (name.clone(), self.watch.healthy(&Subject::Account(name.clone())));
         let refused = self.refused.as_ref().map(|why| format!("the new config is refused: {why}"));
         let snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION"),
@@ -117,7 +115,7 @@ impl Supervisor {
             started_at: self.started_at,
             notice: self.notice.clone().or(refused),
             accounts,
-            watch_healthy: self.accounts.keys().map(healthy).collect(),
+            unwatched: self.watch.unhealthy().cloned().collect(),
             traffic: self.traffic.clone(),
         };
         self.snapshots.send_replace(Arc::new(snapshot));

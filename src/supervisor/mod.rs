@@ -135,7 +135,7 @@ pub struct Supervisor {
     refused: Option<String>,
     /// What systemd was last told.
     status_line: String,
-    traffic: Traffic,
+    traffic: Arc<Traffic>,
     reports: mpsc::UnboundedReceiver<Report>,
     report: mpsc::UnboundedSender<Report>,
     /// Accounts taken on so far.
@@ -178,8 +178,8 @@ impl Supervisor {
             started_at: now.stamp,
             notice: notice.clone(),
             accounts: Vec::new(),
-            watch_healthy: BTreeMap::new(),
-            traffic: Traffic::default(),
+            unwatched: BTreeSet::new(),
+            traffic: Arc::default(),
         }));
         let boot = clock::boot_id();
         let alerting = Alerting::new(&loaded.config, &boot, state.alerts(), now);
@@ -221,7 +221,7 @@ impl Supervisor {
             notice,
             refused: None,
             status_line: String::new(),
-            traffic: Traffic::default(),
+            traffic: Arc::default(),
             reports,
             report,
             births: 0,

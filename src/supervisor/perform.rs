@@ -1,6 +1,7 @@
 //! Does what the policy says.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::handle::{Ask, Transition};
@@ -323,13 +324,15 @@ impl Supervisor {
             Input::Replied(outcome, exchange) => (exchange, usage_word(outcome)),
             Input::Stepped(event, Some(exchange)) => {
                 let word = refresh_word(event);
-                *self.traffic.refreshes.entry((name.clone(), word)).or_default() += 1;
+                let traffic = Arc::make_mut(&mut self.traffic);
+                *traffic.refreshes.entry((name.clone(), word)).or_default() += 1;
                 (exchange, word)
             }
             _ => return,
         };
-        *self.traffic.requests.entry((name.clone(), exchange.endpoint, outcome)).or_default() += 1;
-        self.traffic.timings.entry(exchange.endpoint).or_default().observe(exchange.took);
+        let traffic = Arc::make_mut(&mut self.traffic);
+        *traffic.requests.entry((name.clone(), exchange.endpoint, outcome)).or_default() += 1;
+        traffic.timings.entry(exchange.endpoint).or_default().observe(exchange.took);
         tracing::debug!(
             account = %name,
             endpoint = exchange.endpoint.as_str(),

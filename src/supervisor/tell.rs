@@ -5,8 +5,7 @@
 
 use std::fmt::Write as _;
 
-use jiff::tz::TimeZone;
-
+use crate::clock;
 use crate::model::{AccountName, ProviderId};
 use crate::policy::account::{Event, GateName};
 use crate::policy::status::{AccountState, AccountView, GateView};
@@ -110,7 +109,7 @@ pub(super) fn status_line<'a>(views: impl Iterator<Item = &'a AccountView>, refu
         all => format!("{} of {all} accounts ok", ok.len()),
     };
     for view in odd {
-        let until = view.until.map(|until| until.to_zoned(TimeZone::system()).strftime(" until %a %H:%M").to_string());
+        let until = view.until.map(|until| until.to_zoned(clock::zone()).strftime(" until %a %H:%M").to_string());
         let _ = write!(line, "; {} {}{}", view.name, view.state.as_str(), until.unwrap_or_default());
     }
     if let Some(complaint) = refused.and_then(|complaint| complaint.lines().next()) {

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use notify_rust::{Notification, Urgency};
 
 use super::Undelivered;
 use super::message::Message;
+use crate::clock;
 use crate::policy::alert::{Alert, Severity};
 
 pub(super) async fn deliver(alert: &Alert, limit: Duration) -> Result<String, Undelivered> {
-    let message = Message::of(alert, &TimeZone::system());
+    let message = Message::of(alert, &clock::zone());
     let (urgency, icon) = match alert.kind.severity() {
         Severity::Info => (Urgency::Normal, "dialog-information"),
         Severity::Warning => (Urgency::Normal, "dialog-warning"),

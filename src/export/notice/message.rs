@@ -4,6 +4,7 @@ use jiff::tz::TimeZone;
 use jiff::{RoundMode, SignedDuration, TimestampRound, Unit};
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::policy::alert::{Alert, AlertWindow, Kind, Trouble};
 use crate::policy::time::Stamp;
 
@@ -77,7 +78,7 @@ fn capital(text: &str) -> String {
 
 /// What a program reads. Every field is always there; times are whole seconds in UTC, a time to come rounded up.
 pub fn document(alert: &Alert) -> Value {
-    let message = Message::of(alert, &TimeZone::system());
+    let message = Message::of(alert, &clock::zone());
     let (threshold, days) = match alert.kind {
         Kind::Threshold(threshold) => (Some(threshold), None),
         Kind::LoginEnding(days) => (None, Some(days)),

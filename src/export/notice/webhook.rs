@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use super::message::Message;
 use super::{Undelivered, document};
+use crate::clock;
 use crate::config::{Webhook, WebhookFormat};
 use crate::credential::token_file;
 use crate::policy::alert::{Alert, Severity};
@@ -68,7 +68,7 @@ fn request(alert: &Alert, webhook: &Webhook, has_token: bool) -> Request {
             document(alert).to_string()
         }
         WebhookFormat::Ntfy => {
-            let message = Message::of(alert, &TimeZone::system());
+            let message = Message::of(alert, &clock::zone());
             let (priority, tag) = match alert.kind.severity() {
                 Severity::Info => ("3", "information_source"),
                 Severity::Warning => ("4", "warning"),

@@ -393,8 +393,8 @@ fn configure(db: &Connection) -> rusqlite::Result<()> {
     // own, which others could see, it was two thirds of what a poll writes.
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     db.pragma_update(None, "journal_mode", "WAL")?;
-    // A handful of rows: the page cache needs no megabytes.
-    db.pragma_update(None, "cache_size", -128)
+    // What a poll needs is a handful of pages; the kernel has the rest at hand.
+    db.pragma_update(None, "cache_size", -24)
 }
 
 #[cfg(test)]

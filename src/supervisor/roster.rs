@@ -29,6 +29,9 @@ use crate::transport::{Network, Transport};
 /// Without any event a login that appears is noticed within this.
 const DISCOVERY: Duration = Duration::from_mins(10);
 
+/// From the poll of one account to that of the next: a thousand fill a minute.
+const TURN: Duration = Duration::from_millis(60);
+
 /// One account and what belongs to it.
 pub(super) struct Held {
     pub(super) account: Account,
@@ -59,9 +62,9 @@ impl Supervisor {
         }
         for (name, config) in wanted {
             match self.accounts.get(&name) {
-                Some(held) if held.config == config && held.account.rules() == &self.rules(&config) => {}
+                Some(held) if held.config == config && held.account.rules() == &self.rules(&config, held.born) => {}
                 Some(held) if is_same_login(&held.config, &config) => {
-                    let rules = Box::new(self.rules(&config));
+                    let rules = Box::new(self.rules(&config, held.born));
                     if let Some(held) = self.accounts.get_mut(&name) {
                         held.config = config;
                     }
@@ -118,11 +121,11 @@ impl Supervisor {
     fn take_on(&mut self, name: AccountName, config: config::Account) {
         self.dismiss(&name);
         let now = self.clock.now();
-        let rules = self.rules(&config);
-        let stored = self.state.file(&Account::file_key_of(&rules));
-        let account = Account::new(rules, self.boot.clone(), stored.as_ref(), self.state.marks(), self.cautious, now);
         self.births += 1;
         let born = self.births;
+        let rules = self.rules(&config, born);
+        let stored = self.state.file(&Account::file_key_of(&rules));
+        let account = Account::new(rules, self.boot.clone(), stored.as_ref(), self.state.marks(), self.cautious, now);
         let setup = owner::Setup {
             account: name.clone(),
             born,
@@ -256,15 +259,18 @@ impl Supervisor {
     /// The same config: what was switched off until a reload is tried again.
     fn apply_again(&mut self) {
         let accounts: Vec<_> =
-            self.accounts.iter().map(|(name, held)| (name.clone(), self.rules(&held.config))).collect();
+            self.accounts.iter().map(|(name, held)| (name.clone(), self.rules(&held.config, held.born))).collect();
         for (name, rules) in accounts {
             self.feed(&name, Input::Configured(Box::new(rules)));
         }
         tracing::debug!("the config is unchanged");
     }
 
-    fn rules(&self, account: &config::Account) -> Rules {
-        rules(account, &self.config, &self.paths, self.read_only)
+    fn rules(&self, account: &config::Account, born: u64) -> Rules {
+        // After its first poll each asks in a turn of its own.
+        let turns = u32::try_from(born % u64::from(u32::MAX)).unwrap_or_default();
+        let spread = Duration::from_nanos_u128((TURN * turns).as_nanos() % account.interval.as_nanos().max(1));
+        Rules { spread, ..rules(account, &self.config, &self.paths, self.read_only) }
     }
 }
 
@@ -292,6 +298,7 @@ pub fn rules(account: &config::Account, config: &Config, paths: &Paths, read_onl
         interval: account.interval,
         floor: if loopback { Duration::ZERO } else { provider.floor() },
         jitter,
+        spread: Duration::ZERO,
         retries: config.poll.retries,
         retry_base: config.poll.retry_base,
         retry_max: config.poll.retry_max,

@@ -359,6 +359,7 @@ fn plain(n: usize, mode: RefreshMode, [gate, auth]: &[Rungs; 2]) -> Rules {
         interval: minutes(60),
         floor: minutes(5),
         jitter: gate.jitter,
+        spread: Duration::ZERO,
         retries: 10,
         retry_base: Duration::from_millis(500),
         retry_max: Duration::from_secs(32),

@@ -30,6 +30,9 @@ pub struct Rules {
     pub floor: Duration,
     /// Lengthens the interval by up to this share.
     pub jitter: f64,
+    /// Lengthens the first interval after a start or a resume, so that many accounts do not go on asking at once; less
+    /// than the interval.
+    pub spread: Duration,
     /// Retries of transient failures within one poll.
     pub retries: u32,
     /// The first retry waits up to this; it doubles.

@@ -176,6 +176,9 @@ pub struct Account {
     /// The slow look at a file that nothing is asked with.
     tick: Moment,
     settle_until: Moment,
+    /// How much later the next poll comes so that it is apart from those of other accounts; `None` before the first
+    /// request since a start or a resume.
+    apart: Option<Duration>,
 
     /// What was said when nothing was under way: half an operation is no news.
     settled: Words,
@@ -239,6 +242,7 @@ impl Account {
             foretold: restored.foretold,
             tick: now.moment,
             settle_until: now.moment,
+            apart: None,
             settled: Words::of_a_start(),
             since: now.stamp,
             counters: Counters::default(),
@@ -324,6 +328,7 @@ impl Account {
     fn on_woke(&mut self, turn: &mut Turn) {
         let settle = SETTLE + SETTLE.mul_f64(turn.dice.roll());
         self.settle_until = turn.now.moment + settle;
+        self.apart = None;
     }
 
     /// Says what happens next, whatever happened before: refresh, ask, or wait.

@@ -135,9 +135,10 @@ impl Account {
         } else {
             self.poll = Some(Poll { ends_at: now + interval, tries: 0, overloaded: 0, retry_at: None });
             self.counters.polls += 1;
+            self.apart = Some(self.apart.map_or(self.rules.spread, |_| Duration::ZERO));
         }
         // A pause that an early request goes through holds the next one back only while it stands: an answer ends it.
-        self.next_poll = Some(Deadline::after(now, jittered(interval, self.rules.jitter, turn.dice)));
+        self.next_poll = Some(Deadline::after(now, self.wait(interval, turn)));
         self.wanted = false;
         self.earned = false;
         self.early = false;
@@ -296,8 +297,12 @@ impl Account {
     /// Draws the next poll: an interval from the last request, or what the setback asks, and what the pauses ask.
     pub(super) fn draw_next_poll(&mut self, turn: &mut Turn) {
         let from = self.asked.map_or(turn.now.moment, |asked| asked.at - asked.length);
-        self.next_poll = Some(Deadline::after(from, jittered(self.distance(), self.rules.jitter, turn.dice)));
+        self.next_poll = Some(Deadline::after(from, self.wait(self.distance(), turn)));
         self.hold_back();
+    }
+
+    fn wait(&self, distance: Duration, turn: &mut Turn) -> Duration {
+        jittered(distance, self.rules.jitter, turn.dice) + self.apart.unwrap_or_default()
     }
 
     /// From the last request to the next, without jitter.

@@ -498,3 +498,26 @@ fn an_incident_that_was_closed_is_remembered_across_a_restart() {
     world.run(20 * MIN);
     assert_eq!(world.view().usage_gate.rung, Some(1), "it goes on at the next rung");
 }
+
+#[test]
+fn the_first_interval_after_a_start_or_a_resume_is_longer_by_the_accounts_spread() {
+    let rules = Rules { spread: ms(7 * S), jitter: 0.0, ..vendors_file() };
+    let mut world = World::new(rules).with_dice(Loaded(0.0));
+    world.run(30 * MIN);
+    assert_eq!(gaps(&world.asked_at()), [10 * MIN + 7 * S, 10 * MIN], "after the start");
+    world.sleep(HOUR);
+    let before = world.asks.len();
+    world.run(30 * MIN);
+    assert_eq!(gaps(&world.asked_at()[before..])[..2], [10 * MIN + 7 * S, 10 * MIN], "after the resume");
+}
+
+#[test]
+fn a_poll_that_failed_keeps_the_spread_of_its_account_and_its_retries_take_none_away() {
+    let rules = Rules { spread: ms(7 * S), jitter: 0.0, ..vendors_file() };
+    let mut world = World::new(rules).with_dice(Loaded(0.5)).with_usage(|_| failed(Failure::Server(500)));
+    world.run(10 * MIN);
+    let last = world.asks.len();
+    world.run(2 * MIN);
+    let asked = world.asked_at();
+    assert_eq!(asked[last] - asked[last - 1], 10 * MIN + 7 * S, "{asked:?}");
+}

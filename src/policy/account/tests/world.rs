@@ -73,6 +73,7 @@ pub(super) fn vendors_file() -> Rules {
         interval: ms(10 * MIN),
         floor: ms(5 * MIN),
         jitter: 0.1,
+        spread: ms(0),
         retries: 10,
         retry_base: ms(500),
         retry_max: ms(32 * S),

@@ -92,8 +92,9 @@ pub(super) fn load(file: Option<&Path>, paths: &Paths) -> Result<Loaded, Failure
 /// A thread that has read a file ends this long after, while the poll it read for is under way: it would sleep for ten
 /// seconds and wake once more, only to end.
 const THREAD_LINGERS: Duration = Duration::from_millis(100);
-/// So many files can hang at once before others have to wait for them.
-const THREADS: usize = 16;
+/// So many files, or names of hosts, can hang at once before others have to wait for them: a few, since what a thread
+/// once held is never given back (30 KB each). The steps of a rotation wait for nobody: see `credential::owner`.
+const THREADS: usize = 4;
 
 /// One thread for everything: a keeper of a few accounts needs no pool.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

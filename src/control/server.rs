@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -326,7 +327,7 @@ impl Stream for Events {
 }
 
 struct EventSource {
-    transitions: Receiver<Transition>,
+    transitions: Receiver<Arc<Transition>>,
     stopping: CancellationToken,
 }
 
@@ -405,7 +406,7 @@ mod tests {
     /// A daemon without a loop: `poll` must wait, `resume` needs a login, `pause` is done.
     struct Daemon {
         directory: tempfile::TempDir,
-        transitions: broadcast::Sender<Transition>,
+        transitions: broadcast::Sender<Arc<Transition>>,
         stop: oneshot::Sender<()>,
         served: tokio::task::JoinHandle<()>,
     }
@@ -562,14 +563,14 @@ mod tests {
         let daemon = Daemon::start().await;
         let mut events = daemon.ask("GET", "/v1/events").await;
         assert_eq!(events.headers()["content-type"], "text/event-stream");
-        daemon.transitions.send(transition("first")).unwrap();
+        daemon.transitions.send(transition("first").into()).unwrap();
         let first = next_chunk(&mut events).await.unwrap();
         assert!(
             first.starts_with("event: state-changed\ndata: {\"schema\":1,\"at\":\"2026-11-25T12:15:00Z\""),
             "{first}"
         );
         for i in 0..6 {
-            daemon.transitions.send(transition(&i.to_string())).unwrap();
+            daemon.transitions.send(transition(&i.to_string()).into()).unwrap();
         }
         assert_eq!(next_chunk(&mut events).await.unwrap(), "event: lagged\ndata: {\"missed\":2}\n\n");
         daemon.stop.send(()).unwrap();

@@ -119,7 +119,8 @@ async fn run(
                 continue;
             }
             Order::Look => {
-                let Some((back, look)) = on_a_thread(owner, Owner::look).await else { return };
+                let done = tokio::task::spawn_blocking(move || with(owner, Owner::look));
+                let Ok((back, look)) = done.await else { return };
                 owner = back;
                 Input::Looked(look)
             }
@@ -128,7 +129,10 @@ async fn run(
                 Input::Stepped(event, Some(exchange))
             }
             Order::Perform(step) => {
-                let Some((back, event)) = on_a_thread(owner, move |owner| owner.perform(step)).await else { return };
+                let (reply, done) = oneshot::channel();
+                // A thread of its own: what was granted must not wait in the runtime's queue behind a slow disk or DNS.
+                std::thread::spawn(move || reply.send(with(owner, |owner| owner.perform(step))));
+                let Ok((back, event)) = done.await else { return };
                 owner = back;
                 Input::Stepped(event, None)
             }
@@ -139,16 +143,10 @@ async fn run(
     }
 }
 
-/// Files can be slow: a step that syncs, or a file system that hangs, must not stop the loop.
-async fn on_a_thread<T: Send + 'static>(
-    mut owner: Box<Owner>,
-    work: impl FnOnce(&mut Owner) -> T + Send + 'static,
-) -> Option<(Box<Owner>, T)> {
-    let done = tokio::task::spawn_blocking(move || {
-        let result = work(&mut owner);
-        (owner, result)
-    });
-    done.await.ok()
+/// Files can be slow: a step that syncs, or a file system that hangs, must not stop the loop. So this runs on a thread.
+fn with<T>(mut owner: Box<Owner>, work: impl FnOnce(&mut Owner) -> T) -> (Box<Owner>, T) {
+    let result = work(&mut owner);
+    (owner, result)
 }
 
 pub(super) struct Owner {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::process::Command;
+use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
@@ -26,13 +27,15 @@ pub struct Tokens {
 
 /// The key under which tokens are hashed. Kept in `state.db`, so that a token keeps its name across restarts and a
 /// fingerprint in a log or a bug report cannot be checked against a guessed token.
+///
+/// Shared: prepared for use it is more than a kilobyte.
 #[derive(Clone)]
-pub struct FingerprintKey(hmac::Key);
+pub struct FingerprintKey(Arc<hmac::Key>);
 
 impl FingerprintKey {
     /// Takes the key's 32 random bytes.
     pub fn new(bytes: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
     }
 
     /// Names a token: the first 16 bytes of its HMAC-SHA256.

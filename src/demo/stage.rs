@@ -48,7 +48,7 @@ pub(super) struct Stage<'t> {
     narrator: Narrator<'t>,
     handle: Handle,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    transitions: broadcast::Receiver<Transition>,
+    transitions: broadcast::Receiver<Arc<Transition>>,
 }
 
 /// One account, with a vendor of its own, so that one's trouble is nobody else's.

@@ -145,7 +145,7 @@ pub(super) enum Ask {
 #[derive(Clone)]
 pub struct Handle {
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
-    pub(super) transitions: broadcast::Sender<Transition>,
+    pub(super) transitions: broadcast::Sender<Arc<Transition>>,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) http: watch::Receiver<Http>,
@@ -169,7 +169,7 @@ impl Handle {
     }
 
     /// Every state change from here on. A reader that lags more than 256 behind is told so and goes on.
-    pub fn transitions(&self) -> broadcast::Receiver<Transition> {
+    pub fn transitions(&self) -> broadcast::Receiver<Arc<Transition>> {
         self.transitions.subscribe()
     }
 
@@ -235,7 +235,7 @@ impl Handle {
     pub(crate) fn for_tests(
         snapshot: Snapshot,
         answer: impl Fn(&AccountName, Command) -> Option<Answer> + Send + 'static,
-    ) -> (Self, broadcast::Sender<Transition>) {
+    ) -> (Self, broadcast::Sender<Arc<Transition>>) {
         let (_, snapshots) = watch::channel(Arc::new(snapshot));
         let (_, http) = watch::channel(Http::default());
         let (transitions, _) = broadcast::channel(4);

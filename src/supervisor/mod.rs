@@ -143,7 +143,7 @@ pub struct Supervisor {
     asks: mpsc::Receiver<Ask>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     http: watch::Sender<Http>,
-    transitions: broadcast::Sender<handle::Transition>,
+    transitions: broadcast::Sender<Arc<handle::Transition>>,
 }
 
 /// Something the loop woke for.

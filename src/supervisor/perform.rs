@@ -313,7 +313,7 @@ impl Supervisor {
                     until: view.until,
                     action: view.action,
                 };
-                let _ = self.transitions.send(transition);
+                let _ = self.transitions.send(Arc::new(transition));
             }
         }
     }

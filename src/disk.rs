@@ -248,6 +248,12 @@ pub fn is_remote(path: &Path) -> Result<bool, DiskError> {
     Ok(REMOTE.contains(&(found.f_type as u32)))
 }
 
+/// Whether what lies at `path` answers at once as a rule, for whoever cannot wait: it is there, and on a file system of
+/// this machine's own. To find that out takes as long as the file system likes.
+pub fn is_near(path: &Path) -> bool {
+    is_remote(path).is_ok_and(|remote| !remote)
+}
+
 /// An exclusive lock on a file, held until dropped. It dies with the process; the file stays, so that nobody ever
 /// locks a name that someone else has just removed.
 #[derive(Debug)]

@@ -163,6 +163,11 @@ impl CredentialFile {
         Found { credential: Credential::Login(login), doubt: &[], warning, in_use, contents }
     }
 
+    /// Whether no more than a few kilobytes are read of it.
+    pub fn is_small(&self) -> bool {
+        matches!(self.provider().store().form, Form::Json | Form::Text)
+    }
+
     /// What is read of the file: of a database nothing, since SQLite reads it.
     fn wanted(&self) -> Wanted {
         match self.provider().store().form {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Version;
+use crate::disk;
 use crate::model::{LocalReading, Reading, Source, Window};
 use crate::policy::time::Stamp;
 use crate::provider::claude::usage;
@@ -64,6 +65,11 @@ impl ClaudeCache {
         Self { files }
     }
 
+    /// Whether all its files lie on this machine's disks and are as they were when they were last read.
+    pub fn is_settled(&self) -> bool {
+        self.files.iter().all(|file| file.is_near && file.is_settled())
+    }
+
     /// The newest cache that still has a window.
     pub fn read(&mut self, now: Stamp) -> Option<LocalReading> {
         let caches = self.files.iter_mut().filter_map(CacheFile::cached);
@@ -82,16 +88,24 @@ impl ClaudeCache {
 #[derive(Debug)]
 struct CacheFile {
     path: PathBuf,
+    /// Its directory, when the file was last asked for.
+    is_near: bool,
     seen: Option<Version>,
     cached: Option<Cached>,
 }
 
 impl CacheFile {
     fn new(path: PathBuf) -> Self {
-        Self { path, seen: None, cached: None }
+        Self { path, is_near: false, seen: None, cached: None }
+    }
+
+    /// A file that is not there has nothing new to say.
+    fn is_settled(&self) -> bool {
+        std::fs::metadata(&self.path).map_or(true, |found| found.is_file() && Version::of(&found).ok() == self.seen)
     }
 
     fn cached(&mut self) -> Option<Cached> {
+        self.is_near = self.path.parent().is_some_and(disk::is_near);
         // A file that cannot be read now says nothing now.
         self.renew().ok()?;
         self.cached.clone()

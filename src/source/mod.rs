@@ -53,6 +53,14 @@ impl LocalFiles {
         }
     }
 
+    /// Whether nothing is to be read that has not been read already, and finding that out takes no time to speak of.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Self::Claude(cache) => cache.is_settled(),
+            Self::Codex(_) => false,
+        }
+    }
+
     /// Directories in which anything new is worth a look, as of the last read. Claude's cache is not among them: its
     /// file is written all the time, and the cache in it hardly ever.
     pub fn dirs(&self) -> Vec<PathBuf> {
@@ -82,7 +90,8 @@ impl SourceHandle {
     }
 }
 
-/// Starts the reader. It reads on threads of its own, since a tree of session files can be slow.
+/// Starts the reader. It reads on other threads, since a tree of session files can be slow; where a look shows that
+/// nothing is new, that would cost more than the look.
 pub fn spawn(
     account: AccountName,
     born: u64,
@@ -96,12 +105,17 @@ pub fn spawn(
     tokio::spawn(async move {
         while inbox.recv().await.is_some() {
             let now = clock.now().stamp;
-            let read = tokio::task::spawn_blocking(move || {
-                let said = files.read(now);
-                (files, said)
-            });
-            let Ok((back, said)) = read.await else { return };
-            files = back;
+            let said = if files.is_settled() {
+                files.read(now)
+            } else {
+                let read = tokio::task::spawn_blocking(move || {
+                    let said = files.read(now);
+                    (files, said)
+                });
+                let Ok((back, said)) = read.await else { return };
+                files = back;
+                said
+            };
             publish.send_if_modified(|known| {
                 let dirs = files.dirs();
                 let changed = *known != dirs;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::roster::Held;
 use super::{Supervisor, Wake, tell};
 use crate::model::{AccountName, Reading};
 use crate::policy::account::Record;
@@ -18,6 +19,9 @@ use crate::state::history::{Level, Series};
 const LOOK_BACK: Duration = Duration::from_hours(28 * 24);
 /// and at so many levels of a window: one for every five minutes.
 const MOST_LEVELS: usize = 28 * 24 * 12;
+/// Forecasts that say anything are good for so long, unless a window starts over: four weeks of a busy window are
+/// thousands of levels, and to read them at every poll would cost more than the poll.
+const RENEW: Duration = Duration::from_mins(15);
 /// An answer holds so many levels at most; each window has an equal share.
 const MOST_ANSWERED: usize = 20_000;
 /// Old readings go about once a day, with another wake-up.
@@ -52,22 +56,33 @@ impl Supervisor {
     /// Stores a record. Of a reading it is also told which windows started over, and what is to be expected now.
     pub(super) fn put(&mut self, record: &Record) -> Result<(), StoreError> {
         let Record::Reading(login, reading) = record else { return self.state.store(record) };
+        let mut is_new = false;
         let stored = self.state.store_reading(login, reading).map(|changes| {
-            let name = self.accounts.values().find(|held| held.account.login_key() == *login);
+            let name = self.accounts.values().find(|held| held.account.goes_by(login));
             let resets = changes.iter().filter(|change| is_reset(&change.before, &change.after));
             for (held, change) in name.iter().flat_map(|held| resets.clone().map(move |change| (held, change))) {
                 tell::window_reset(held.account.name(), held.config.provider, change);
+                is_new = true;
             }
         });
-        self.expect(login, reading);
+        let now = self.clock.now().moment;
+        let is_good = |held: &Held| {
+            let says_something = held.forecasts.values().all(|forecast| forecast.burn_per_hour.is_some());
+            says_something && held.foreseen_at.is_some_and(|at| now < at + RENEW)
+        };
+        if is_new || !self.accounts.values().any(|held| held.account.goes_by(login) && is_good(held)) {
+            self.expect(login, reading);
+        }
         stored
     }
 
     /// Makes the forecasts for a login anew.
     pub(super) fn expect(&mut self, login: &str, reading: &Reading) {
         let forecasts = self.forecasts(login, reading);
-        for held in self.accounts.values_mut().filter(|held| held.account.login_key() == login) {
+        let now = self.clock.now().moment;
+        for held in self.accounts.values_mut().filter(|held| held.account.goes_by(login)) {
             held.forecasts.clone_from(&forecasts);
+            held.foreseen_at = Some(now);
             held.touched = true;
         }
     }

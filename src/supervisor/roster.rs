@@ -21,6 +21,7 @@ use crate::policy::forecast::Forecast;
 use crate::policy::gate::GateRules;
 use crate::policy::refresh::RefreshRules;
 use crate::policy::status::AccountView;
+use crate::policy::time::Moment;
 use crate::provider::{self, is_loopback, origin};
 use crate::service;
 use crate::source::{self, LocalFiles, SourceHandle};
@@ -46,6 +47,8 @@ pub(super) struct Held {
     pub(super) view: Arc<AccountView>,
     /// What is expected of its windows.
     pub(super) forecasts: BTreeMap<String, Forecast>,
+    /// As of when.
+    pub(super) foreseen_at: Option<Moment>,
     /// Its view and its deadline are out of date.
     pub(super) touched: bool,
     /// Its view has not been looked at for alerts.
@@ -150,7 +153,8 @@ impl Supervisor {
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
         let (forecasts, touched, unheeded) = (BTreeMap::new(), true, false);
-        let held = Held { account, owner, local, config, reach, born, view, forecasts, touched, unheeded };
+        let foreseen_at = None;
+        let held = Held { account, owner, local, config, reach, born, view, forecasts, foreseen_at, touched, unheeded };
         self.accounts.insert(name, Box::new(held));
     }
 

@@ -152,11 +152,21 @@ impl Account {
     /// What gates belong to: provider, origin and login. The login is the account uuid where it is known, else the
     /// credential file's path.
     pub fn login_key(&self) -> String {
-        let login = match &self.identity {
-            Some(uuid) => format!("uuid:{uuid}"),
-            None => format!("file:{}", self.rules.credentials),
-        };
-        format!("{} {} {login}", self.rules.provider, self.rules.origin)
+        self.login_parts().concat()
+    }
+
+    /// Whether that is its login key: asked of every account for every record.
+    pub fn goes_by(&self, login_key: &str) -> bool {
+        let rest = self.login_parts().iter().try_fold(login_key, |rest, part| rest.strip_prefix(*part));
+        rest.is_some_and(str::is_empty)
+    }
+
+    fn login_parts(&self) -> [&str; 5] {
+        let super::Rules { provider, origin, credentials, .. } = &self.rules;
+        match &self.identity {
+            Some(uuid) => [provider.as_str(), " ", origin, " uuid:", uuid],
+            None => [provider.as_str(), " ", origin, " file:", credentials],
+        }
     }
 
     /// The key of what may have been stored while the account was not known; `None` if that is the key in use.
@@ -233,7 +243,7 @@ impl Account {
                 }
                 self.marks.set(*token, mark.clone());
             }
-            Record::Login { .. } if self.login_key() == teller.login_key() => self.follow(teller),
+            Record::Login { .. } if self.login_parts() == teller.login_parts() => self.follow(teller),
             Record::Login { .. } | Record::File { .. } | Record::Reading(..) => return false,
         }
         true

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::file::CredentialFile;
 use super::secret::FingerprintKey;
+use super::trail::trail;
 use super::vendor_lock::{self, Standing};
-use super::watch::trail;
 use crate::disk;
 use crate::model::{Credential, CredentialOwner, ProviderId, Whereabouts};
 

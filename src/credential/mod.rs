@@ -19,5 +19,6 @@ pub mod secret;
 mod steps;
 pub mod successor;
 pub mod token_file;
+mod trail;
 pub mod vendor_lock;
 pub mod watch;

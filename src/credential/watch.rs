@@ -17,18 +17,15 @@ use std::ffi::{OsStr, OsString};
 use std::mem::{self, MaybeUninit};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::net::unix::pipe::Receiver;
 
-use crate::disk;
+use super::trail::{LONGEST_CHAIN, trail};
 use crate::model::AccountName;
-
-/// As many symlinks as the kernel follows in one path.
-const LONGEST_CHAIN: usize = 40;
 
 /// Whose files they are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -351,62 +348,6 @@ fn meaning(
     (changed, lost)
 }
 
-/// Every place at which a change can make `path` lead to something else, as a directory and the name in it: each
-/// symlink on the way, then the file itself or, short of it, the first thing that is missing.
-pub(super) fn trail(path: &Path) -> Vec<(PathBuf, OsString)> {
-    let mut places = Vec::new();
-    let mut here = PathBuf::from("/");
-    let mut ahead: Vec<Step> = steps(path).collect();
-    ahead.reverse();
-    while let Some(step) = ahead.pop() {
-        let name = match step {
-            Step::Root => {
-                here = PathBuf::from("/");
-                continue;
-            }
-            Step::Up => {
-                here.pop();
-                continue;
-            }
-            Step::Into(name) => name,
-        };
-        let next = here.join(&name);
-        match fs::symlink_metadata(&next) {
-            Ok(found) if found.is_symlink() && places.len() < LONGEST_CHAIN => {
-                let Ok(target) = fs::read_link(&next) else { continue };
-                let onward: Vec<Step> = steps(&target).collect();
-                ahead.extend(onward.into_iter().rev());
-                // A link in a directory of the system's (`/home` in `/`) hardly ever moves, but everyone reads there.
-                if fs::metadata(&here).is_ok_and(|dir| disk::is_own(&dir)) {
-                    places.push((here.clone(), name));
-                }
-            }
-            Ok(found) if found.is_dir() && !ahead.is_empty() => here = next,
-            _ => {
-                places.push((here, name));
-                break;
-            }
-        }
-    }
-    places
-}
-
-/// One part of a path that has an effect.
-enum Step {
-    Root,
-    Up,
-    Into(OsString),
-}
-
-fn steps(path: &Path) -> impl Iterator<Item = Step> {
-    path.components().filter_map(|part| match part {
-        Component::RootDir => Some(Step::Root),
-        Component::ParentDir => Some(Step::Up),
-        Component::Normal(name) => Some(Step::Into(OsStr::to_owned(name))),
-        Component::CurDir | Component::Prefix(_) => None,
-    })
-}
-
 fn identity(dir: &Path) -> Option<(u64, u64)> {
     fs::metadata(dir).ok().map(|found| (found.dev(), found.ino()))
 }
@@ -414,6 +355,7 @@ fn identity(dir: &Path) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk;
 
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::time::Duration;
@@ -673,19 +615,5 @@ mod tests {
         watch.inotify = Some(start().unwrap());
         watch.rearm();
         assert_eq!(next(&mut watch).await, BTreeSet::from([name("a")]));
-    }
-
-    #[test]
-    fn a_trail_names_every_link_and_ends_at_the_file_or_where_it_breaks_off() {
-        let (_dir, dir) = place();
-        fs::create_dir(dir.join("real")).unwrap();
-        symlink("real", dir.join("link")).unwrap();
-        symlink("loop", dir.join("loop")).unwrap();
-        let at = |sub: &str, name: &str| (dir.join(sub), OsString::from(name));
-        let same = |sub: &str| (dir.clone(), OsString::from(sub));
-        assert_eq!(trail(&dir.join("link/cred")), [same("link"), at("real", "cred")]);
-        assert_eq!(trail(&dir.join("link/../real/./cred")), [same("link"), at("real", "cred")]);
-        assert_eq!(trail(&dir.join("absent/b/cred")), [same("absent")]);
-        assert_eq!(trail(&dir.join("loop/cred")).len(), LONGEST_CHAIN + 1, "a loop ends");
     }
 }

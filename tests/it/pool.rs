@@ -327,17 +327,14 @@ fn a_command_runs_with_the_login_that_is_best_and_a_token_is_given_only_where_th
 #[test]
 fn a_full_disk_is_said_and_the_report_holds_in_memory() {
     let house = house(&["a", "b"], "");
-    let daemon = house.start();
+    let daemon = house.start_on_a_small_disk();
     all_are_ok(&daemon);
-    // Whoever locks the database for writing is as good as a full disk.
-    let db = rusqlite::Connection::open(house.path("state").join("quotad/state.db")).unwrap();
-    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    daemon.fill_disk(&house.path("state/quotad/state.db-wal"));
     let output = house.ask(&["report", "a", "rate-limited", "--retry-after", "1h"]);
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(words.contains("could not be stored"), "{words}");
-    db.execute_batch("ROLLBACK").unwrap();
-    drop(db);
+    daemon.empty_disk();
     assert_eq!(said(&house, &["select"]).0, "b");
     assert_eq!(said(&house, &["report", "b", "ok"]).1, Some(0), "and with the next it is stored");
     daemon.kill();

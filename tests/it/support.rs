@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use quotad::clock::Clock;
 use quotad::demo::vendor::{Tokens, Vendor, credential_file_json};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use crate::no_errors;
@@ -128,13 +129,23 @@ impl House {
     /// The same with this log filter.
     pub(crate) fn start_logging(&self, filter: &str) -> Daemon<'_> {
         let config = self.path("config.toml");
-        let child = self
-            .quotad(&["run", "--config", config.to_str().unwrap()])
-            .env("QUOTAD_LOG", filter)
-            .stderr(self.log_file())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        self.spawn(self.quotad(&["run", "--config", config.to_str().unwrap()]).env("QUOTAD_LOG", filter))
+    }
+
+    /// The same as [`Self::start`], where a write past [`Daemon::fill_disk`] fails instead of ending the process.
+    pub(crate) fn start_on_a_small_disk(&self) -> Daemon<'_> {
+        let config = self.path("config.toml");
+        let plain = self.quotad(&["run", "--config", config.to_str().unwrap()]);
+        let mut command = Command::new("env");
+        command.args(["-i", "--ignore-signal=XFSZ"]);
+        for (name, value) in plain.get_envs() {
+            command.arg(format!("{}={}", name.to_str().unwrap(), value.unwrap_or_default().to_str().unwrap()));
+        }
+        self.spawn(command.arg(plain.get_program()).args(plain.get_args()))
+    }
+
+    fn spawn(&self, command: &mut Command) -> Daemon<'_> {
+        let child = command.stderr(self.log_file()).stdout(Stdio::null()).spawn().unwrap();
         let daemon = Daemon { house: self, child };
         wait_for("the socket", || daemon.status().is_some());
         daemon
@@ -180,6 +191,21 @@ pub(crate) struct Daemon<'a> {
 }
 
 impl Daemon<'_> {
+    /// No file of the daemon's can become longer than this one is.
+    pub(crate) fn fill_disk(&self, file: &Path) {
+        self.limit_files(Some(fs::metadata(file).unwrap().len()));
+    }
+
+    /// There is room again.
+    pub(crate) fn empty_disk(&self) {
+        self.limit_files(None);
+    }
+
+    fn limit_files(&self, current: Option<u64>) {
+        let limit = Rlimit { current, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
+    }
+
     /// The status document, if the daemon answers.
     pub(crate) fn status(&self) -> Option<Value> {
         let output = self.house.ask(&["status", "--json"]);
@@ -205,7 +231,7 @@ impl Daemon<'_> {
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
+        let pid = Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
     }
 

@@ -153,6 +153,7 @@ pub struct Window {
     /// What a person calls it: `5-hour`, `weekly (Fable)`.
     pub label: String,
     /// The model it is limited to, as the vendor names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The team or organisation that shares it, as the vendor names it; `None` for a person's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,10 +163,13 @@ pub struct Window {
     /// Percent used as the vendor gave it: may exceed 100 or be negative. Never NaN or infinite.
     pub used_percent: Option<f64>,
     /// Amount used.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub used: Option<Amount>,
     /// Amount allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Amount>,
     /// Amount left.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<Amount>,
     /// When the vendor says the window starts over.
     pub resets_at: Option<Timestamp>,

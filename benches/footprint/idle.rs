@@ -60,13 +60,15 @@ fn traced(interval: Duration, watchdog: Duration, after: Duration, window: Durat
 /// A minute in which nothing is due, and an hour sixty times as fast: the interval of its account and the watchdog's,
 /// and so whatever comes with them.
 pub(crate) fn idle(table: &mut Table) {
-    let both = |interval, watchdog, after| {
-        let of = |is_floor| traced(interval, watchdog, after, MINUTE, is_floor);
-        of(false).zip(of(true))
-    };
-    let minute = both(INTERVAL, WATCHDOG, AFTER_A_POLL);
-    let hour = both(INTERVAL / FASTER, WATCHDOG / FASTER, 2 * SECOND);
-    let (Some((quotad, floor)), Some((hour, floor_hour))) = (minute, hour) else { return };
+    let minute = |is_floor| move || traced(INTERVAL, WATCHDOG, AFTER_A_POLL, MINUTE, is_floor);
+    let hour = |is_floor| move || traced(INTERVAL / FASTER, WATCHDOG / FASTER, 2 * SECOND, MINUTE, is_floor);
+    // All at once: what they do is to wait.
+    let traces = std::thread::scope(|scope| {
+        let all =
+            [scope.spawn(minute(false)), scope.spawn(minute(true)), scope.spawn(hour(false)), scope.spawn(hour(true))];
+        all.map(|trace| trace.join().unwrap())
+    });
+    let [Some(quotad), Some(floor), Some(hour), Some(floor_hour)] = traces else { return };
     let row = |name, quotad: usize, floor: usize| Row::new(name, quotad as f64).beside(floor as f64);
     table.add(false, row("system calls in an idle minute", quotad.syscalls(), floor.syscalls()).at_most(0.0));
     table.add(false, row("wake-ups in an idle minute", quotad.wake_ups(), floor.wake_ups()).at_most(0.0));

@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{State, StoreError};
+use super::{State, StoreError, in_full_steps};
 use crate::model::{Amount, Reading, Window};
 use crate::policy::time::Stamp;
 
@@ -109,10 +109,9 @@ impl State {
     pub fn store_reading(&self, login: &str, reading: &Reading) -> Result<Vec<Change>, StoreError> {
         let mut changes = Vec::new();
         self.write("a reading", false, |db| {
-            let json = serde_json::to_string(reading)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+            let json = in_full_steps(reading)?;
             let transaction = db.unchecked_transaction()?;
-            let sql = "INSERT OR REPLACE INTO reading VALUES (?1, ?2)";
+            let sql = "INSERT INTO reading VALUES (?1, ?2) ON CONFLICT (login) DO UPDATE SET record = excluded.record";
             transaction.prepare_cached(sql)?.execute(params![login, json])?;
             changes = record(&transaction, login, reading)?;
             transaction.commit()?;

@@ -220,15 +220,19 @@ impl State {
     pub fn store(&self, record: &Record) -> Result<(), StoreError> {
         match record {
             Record::Login { key, record, durable } => {
-                self.upsert("the gates", *durable, "INSERT OR REPLACE INTO login VALUES (?1, ?2)", key, record)
+                let sql = "INSERT INTO login VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET record = excluded.record";
+                self.upsert("the gates", *durable, sql, key, record)
             }
             Record::File { key, record } => {
-                self.upsert("the auth pause", true, "INSERT OR REPLACE INTO file VALUES (?1, ?2)", key, record)
+                let sql = "INSERT INTO file VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET record = excluded.record";
+                self.upsert("the auth pause", true, sql, key, record)
             }
             Record::Reading(login, reading) => self.store_reading(login, reading).map(|_| ()),
             Record::Mark(fingerprint, mark) => {
                 let hex = fingerprint.to_hex();
-                self.upsert("a fence or verdict", true, "INSERT OR REPLACE INTO mark VALUES (?1, ?2)", &hex, mark)
+                let sql =
+                    "INSERT INTO mark VALUES (?1, ?2) ON CONFLICT (fingerprint) DO UPDATE SET record = excluded.record";
+                self.upsert("a fence or verdict", true, sql, &hex, mark)
             }
         }
     }
@@ -241,8 +245,7 @@ impl State {
         key: &str,
         record: &T,
     ) -> Result<(), StoreError> {
-        let json = serde_json::to_string(record)
-            .map_err(|error| StoreError { what, cause: rusqlite::Error::ToSqlConversionFailure(Box::new(error)) })?;
+        let json = in_full_steps(record).map_err(|cause| StoreError { what, cause })?;
         self.write(what, durable, |db| db.prepare_cached(sql)?.execute(params![key, json]))
     }
 
@@ -267,6 +270,15 @@ impl State {
             self.db.prepare_cached(sql).ok()?.query_row(params![key], |row| row.get(0)).optional().ok()??;
         serde_json::from_str(&json).ok()
     }
+}
+
+/// JSON with blanks behind it up to the next multiple of 64 bytes. A record that is as long as the one before is written
+/// in its place: a poll writes 4 pages then, and 8 where one of them takes its pages anew.
+fn in_full_steps<T: Serialize>(record: &T) -> rusqlite::Result<String> {
+    let json =
+        serde_json::to_string(record).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let length = json.len().next_multiple_of(64);
+    Ok(format!("{json:length$}"))
 }
 
 enum Unreadable {

@@ -380,12 +380,12 @@ impl Supervisor {
     }
 
     /// Tells systemd that the loop goes round, and draws the next time: it may come with any other wake-up of the
-    /// second quarter of the period.
+    /// second and third quarter of the period. So it rides on a poll whose interval, jitter and all, is half of it.
     fn feed_watchdog(&mut self, now: Now) {
         if let Some(period) = self.watchdog {
             service::watchdog();
             let quarter = period / 4 * self.clock.speed();
-            self.schedule.set(&Wake::Watchdog, Some(now.moment + quarter), quarter);
+            self.schedule.set(&Wake::Watchdog, Some(now.moment + quarter), quarter * 2);
         }
     }
 }

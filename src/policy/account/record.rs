@@ -83,15 +83,24 @@ impl Backlog {
     }
 }
 
+/// What is as in the beginning is not written: this record is, at every poll.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Gates, pace and deadlines of a login.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoginRecord {
+    #[serde(skip_serializing_if = "is_default")]
     usage: GateRecord,
+    #[serde(skip_serializing_if = "is_default")]
     token: GateRecord,
+    #[serde(skip_serializing_if = "is_default")]
     pace: Pace,
     asked: Option<SavedDeadline>,
     next_poll: Option<SavedDeadline>,
+    #[serde(skip_serializing_if = "is_default")]
     setback: Option<Setback>,
     answered: bool,
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{Unreadable, open_existing};
+use super::file::{Unreadable, open_existing};
 use crate::disk::DiskError;
 
 /// What is known of a state directory's `state.db` without opening it for work.

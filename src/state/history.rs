@@ -630,7 +630,7 @@ mod tests {
     fn on_a_full_disk_the_file_is_left_sound_and_rebuilt_another_time() {
         let dir = version_2();
         let db = Connection::open(dir.path().join("state.db")).unwrap();
-        crate::state::configure(&db).unwrap();
+        crate::state::file::configure(&db).unwrap();
         let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         // A rebuilt file is larger by the map of its pages.
         db.pragma_update(None, "max_page_count", pages).unwrap();

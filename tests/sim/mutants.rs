@@ -128,7 +128,7 @@ const MUTANTS: &[Mutant] = &[
         name: "each-missed-poll-is-made-up-for",
         weakness: None,
         file: "policy/account/poll.rs",
-        rule: "Deadline::after(now, jittered(interval, self.rules.jitter, turn.dice))",
+        rule: "Deadline::after(now, self.wait(interval, turn))",
         fault: "Deadline::after(self.next_poll.map_or(now, |missed| missed.at), interval)",
         breaks: Some(Promise::Spacing),
     },

@@ -140,10 +140,7 @@ async fn run(
                 Input::Stepped(event, Some(exchange))
             }
             Order::Perform(step) => {
-                let (reply, done) = oneshot::channel();
-                // A thread of its own: what was granted must not wait in the runtime's queue behind a slow disk or DNS.
-                std::thread::spawn(move || reply.send(with(owner, |owner| owner.perform(step))));
-                let Ok((back, event)) = done.await else { return };
+                let Some((back, event)) = perform_apart(owner, step).await else { return };
                 owner = back;
                 Input::Stepped(event, None)
             }
@@ -152,6 +149,20 @@ async fn run(
             return;
         }
     }
+}
+
+/// Performs a step on a thread of its own: what was granted must not wait in the runtime's queue behind a slow disk or
+/// DNS. Where the system gives no thread, the loop waits instead: what was granted must reach the disk.
+async fn perform_apart(owner: Box<Owner>, step: Step) -> Option<(Box<Owner>, Event)> {
+    let (reply, done) = oneshot::channel();
+    // The owner follows once there is a thread: with a closure that cannot be started, its tokens would be gone.
+    let (hand_over, taken) = std::sync::mpsc::channel();
+    let work = move || taken.recv().map(|owner| reply.send(with(owner, |owner| owner.perform(step))));
+    match std::thread::Builder::new().spawn(work) {
+        Ok(_) => hand_over.send(owner).ok()?,
+        Err(_) => return Some(with(owner, |owner| owner.perform(step))),
+    }
+    done.await.ok()
 }
 
 /// Files can be slow: a step that syncs, or a file system that hangs, must not stop the loop. So this runs on a thread.

@@ -24,5 +24,5 @@ fn listed(text: &str) -> (config::Account, Config, Paths) {
     let paths = Paths::in_home(Path::new("/home/u"));
     let config = config::parse(text, &paths.config_file, &paths).unwrap().config;
     let Accounts::Listed(accounts) = &config.accounts else { unreachable!("one is listed") };
-    (accounts.values().next().unwrap().clone(), config, paths)
+    (config::Account::clone(accounts.values().next().unwrap()), config, paths)
 }

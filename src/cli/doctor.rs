@@ -88,7 +88,7 @@ impl Patient<'_> {
     fn accounts(&self) -> Vec<Account> {
         let Ok(loaded) = &self.loaded else { return Vec::new() };
         match &loaded.config.accounts {
-            Accounts::Listed(accounts) => accounts.values().cloned().collect(),
+            Accounts::Listed(accounts) => accounts.values().map(|account| (**account).clone()).collect(),
             Accounts::Discovered => self.discovered(loaded),
         }
     }

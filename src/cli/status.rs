@@ -380,7 +380,7 @@ work  claude  dead since 13:03
         let mut view = sample::throttled();
         let exhausts_at = Some(sample::at("2026-11-25T14:10:00Z"));
         let forecast = Forecast { burn_per_hour: Some(30.04), exhausts_at };
-        view.forecasts.insert("five_hour".to_owned(), forecast);
+        view.forecasts = Arc::new([("five_hour".to_owned(), forecast)]);
         let page = shown(vec![view.clone()], &Page::for_tests(), "2026-11-25T12:15:00Z");
         let said =
             " resets in 2 h 13 min (15:28)\n                                          at this rate used up 15:10\n";

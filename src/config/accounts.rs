@@ -59,7 +59,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, poll: &Poll, paths: &Paths, notes:
     if accounts.is_empty() {
         notes.push("[accounts] is empty, so no account is watched; without that table they are discovered".to_owned());
     }
-    Accounts::Listed(accounts)
+    Accounts::Listed(accounts.into_iter().map(|(name, account)| (name, Arc::new(account))).collect())
 }
 
 /// The note that an interval was raised, if it is below the floor.

@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::alerts::{Alerts, Webhook, WebhookFormat};
@@ -163,7 +164,7 @@ pub enum Accounts {
     /// No `[accounts]` table: whatever lies in the known credential paths, see [`Account::discovered`].
     Discovered,
     /// Exactly these, be it none.
-    Listed(BTreeMap<AccountName, Account>),
+    Listed(BTreeMap<AccountName, Arc<Account>>),
 }
 
 /// One login to watch.
@@ -318,7 +319,7 @@ mod tests {
 
     fn account(lines: &str) -> Account {
         let Accounts::Listed(accounts) = parsed(&personal(lines)).config.accounts else { panic!("not listed") };
-        accounts.into_values().next().unwrap()
+        Arc::unwrap_or_clone(accounts.into_values().next().unwrap())
     }
 
     /// The sample with every setting that is commented out put in force.
@@ -407,7 +408,7 @@ mod tests {
         let mut bare = account("");
         bare.command = sampled.command.clone();
         bare.endpoints.user_agent = sampled.endpoints.user_agent.clone();
-        assert_eq!(*sampled, bare);
+        assert_eq!(**sampled, bare);
         assert_eq!((&sampled.endpoints.usage_url, &sampled.endpoints.token_url), (&own.usage_url, &own.token_url));
         assert_eq!(sampled.command, ["claude", "doctor"]);
     }
@@ -419,7 +420,7 @@ mod tests {
         let file = Whereabouts::File("/home/ada/.claude/.credentials.json".into());
         let account = Account::discovered(name.clone(), ProviderId::new("claude"), file, &Config::default().poll);
         assert_eq!((account.owner, account.refresh), (CredentialOwner::Vendor, RefreshMode::Never));
-        assert_eq!(config.accounts, Accounts::Listed(BTreeMap::from([(name, account)])));
+        assert_eq!(config.accounts, Accounts::Listed(BTreeMap::from([(name, Arc::new(account))])));
         assert!(notes.is_empty());
     }
 
@@ -649,7 +650,7 @@ usage-url = \"http://example.com\"
     fn a_custom_vendor_is_described_by_its_header_and_its_pointers() {
         let recipe = |text: &str| {
             let Accounts::Listed(accounts) = parsed(text).config.accounts else { panic!("not listed") };
-            accounts.into_values().next().unwrap().endpoints.recipe.expect("a recipe")
+            Arc::unwrap_or_clone(accounts.into_values().next().unwrap()).endpoints.recipe.expect("a recipe")
         };
         let plain = recipe(&new_vendor("", "percent = '/p'"));
         assert_eq!((plain.header.as_str(), plain.prefix.as_str()), ("authorization", "Bearer "));

@@ -311,7 +311,7 @@ mod tests {
     fn the_document_holds_levels_resets_and_the_forecast() {
         let mut view = throttled();
         let forecast = Forecast { burn_per_hour: Some(6.20049), exhausts_at: None };
-        view.forecasts.insert("five_hour".to_owned(), forecast);
+        view.forecasts = std::sync::Arc::new([("five_hour".to_owned(), forecast)]);
         let level = Level {
             at: at("2026-11-25T12:05:00Z"),
             used_percent: Some(41.5),

@@ -408,7 +408,7 @@ pub(crate) mod sample {
                 source: Source::Api,
                 earlier: None,
             })),
-            forecasts: BTreeMap::new(),
+            forecasts: Arc::default(),
             next_poll_at: until,
             interval: Duration::from_mins(10),
             credentials: CredentialView {
@@ -496,8 +496,7 @@ mod tests {
         let mut view = sample::throttled();
         let forecast =
             Forecast { burn_per_hour: Some(6.20049), exhausts_at: Some(sample::at("2026-11-25T14:10:00.9Z")) };
-        view.forecasts.insert("five_hour".to_owned(), forecast);
-        view.forecasts.insert("gone".to_owned(), forecast);
+        view.forecasts = Arc::new(["five_hour", "gone"].map(|id| (id.to_owned(), forecast)));
         let shown = |view: &AccountView, now: &str| {
             let window = &Account::of(view, sample::at(now)).windows[0];
             (window.burn_per_hour, window.exhausts_at)
@@ -508,7 +507,7 @@ mod tests {
         view.interval = std::time::Duration::from_hours(24);
         assert_eq!(shown(&view, "2026-11-25T14:27:59Z"), said);
         assert_eq!(shown(&view, "2026-11-25T14:28:00Z"), (None, None), "reset");
-        view.forecasts.clear();
+        view.forecasts = Arc::default();
         assert_eq!(shown(&view, "2026-11-25T12:15:00Z"), (None, None));
     }
 

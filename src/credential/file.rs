@@ -77,7 +77,7 @@ pub struct CredentialFile {
     provider: ProviderId,
     owner: CredentialOwner,
     /// Where the account's uuid may stand, first found first taken.
-    identities: Vec<IdentityFile>,
+    identities: Box<[IdentityFile]>,
     /// Where vendors' clients keep logins of their own, for a grant of quotad's: it never lies there, however its path
     /// is spelt.
     stores: Vec<PathBuf>,

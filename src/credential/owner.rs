@@ -65,7 +65,8 @@ pub struct OwnerHandle {
 enum Order {
     Look,
     Perform(Step),
-    Lend(Fingerprint, oneshot::Sender<Option<Lent>>),
+    /// Boxed: a channel keeps 32 places ready for each account.
+    Lend(Box<(Fingerprint, oneshot::Sender<Option<Lent>>)>),
 }
 
 impl OwnerHandle {
@@ -82,7 +83,7 @@ impl OwnerHandle {
     /// The access token of this name, if it is still the current one.
     pub async fn lend(&self, access: Fingerprint) -> Option<Lent> {
         let (reply, lent) = oneshot::channel();
-        self.orders.send(Order::Lend(access, reply)).ok()?;
+        self.orders.send(Order::Lend(Box::new((access, reply)))).ok()?;
         lent.await.ok()?
     }
 }
@@ -124,7 +125,8 @@ async fn run(
     while let Some(order) = inbox.recv().await {
         let (account, born) = (owner.setup.account.clone(), owner.setup.born);
         let input = match order {
-            Order::Lend(access, reply) => {
+            Order::Lend(asked) => {
+                let (access, reply) = *asked;
                 let _ = reply.send(owner.holding.lend(access));
                 continue;
             }

@@ -3,7 +3,6 @@
 //! Owns the words. Holds no decision: [`super::account`] fills it from its own state, and every reader (status,
 //! bars, metrics, logs) renders the same value.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,7 +153,7 @@ pub struct AccountView {
     /// The last good reading.
     pub reading: Option<Arc<Reading>>,
     /// What was expected when it was read, by window; the shell's to fill in.
-    pub forecasts: BTreeMap<String, Forecast>,
+    pub forecasts: Arc<[(String, Forecast)]>,
     /// When the next poll is due; `None` when none is planned.
     pub next_poll_at: Option<Stamp>,
     /// The interval in force (configured or learned), for staleness.
@@ -193,7 +192,8 @@ impl AccountView {
     /// was reset since.
     pub fn forecast(&self, window: &Window, said: &Reading, now: Stamp) -> Forecast {
         let is_over = self.is_old(said, now) || window.resets_at.is_some_and(|at| at <= now);
-        self.forecasts.get(&window.id).copied().filter(|_| !is_over).unwrap_or_default()
+        let expected = self.forecasts.iter().find(|(id, _)| *id == window.id).map(|(_, forecast)| *forecast);
+        expected.filter(|_| !is_over).unwrap_or_default()
     }
 
     /// Whether a reading is older than two intervals at `now`.
@@ -258,7 +258,7 @@ mod tests {
                 source: Source::Api,
                 earlier: None,
             })),
-            forecasts: BTreeMap::new(),
+            forecasts: Arc::default(),
             next_poll_at: None,
             interval: Duration::from_mins(10),
             credentials: CredentialView {

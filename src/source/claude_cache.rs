@@ -51,18 +51,16 @@ pub fn cached(raw: &[u8]) -> Option<Cached> {
 /// The files that may hold one login's cache.
 #[derive(Debug)]
 pub struct ClaudeCache {
-    files: Vec<CacheFile>,
+    files: Box<[CacheFile]>,
 }
 
 impl ClaudeCache {
     /// The cache of the login in `dir`: beside it, or in the home. Of two files one is often a small bootstrap file.
     /// The home's may be another login's; the reading says whose it is.
     pub fn new(dir: &Path, home: &Path) -> Self {
-        let mut files = vec![CacheFile::new(dir.join(".claude.json"))];
-        if dir != home {
-            files.push(CacheFile::new(home.join(".claude.json")));
-        }
-        Self { files }
+        let other = (dir != home).then_some(home);
+        let files = [Some(dir), other].into_iter().flatten().map(|dir| CacheFile::new(dir.join(".claude.json")));
+        Self { files: files.collect::<Box<[_]>>() }
     }
 
     /// Whether all its files lie on this machine's disks and are as they were when they were last read.

@@ -3,7 +3,7 @@
 //! Owns when the forecasts are made anew, when a reset is told, and when old readings go. What a reset is and what is
 //! to be expected is `policy`'s to say.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::roster::Held;
@@ -67,7 +67,7 @@ impl Supervisor {
         });
         let now = self.clock.now().moment;
         let is_good = |held: &Held| {
-            let says_something = held.forecasts.values().all(|forecast| forecast.burn_per_hour.is_some());
+            let says_something = held.forecasts.iter().all(|(_, forecast)| forecast.burn_per_hour.is_some());
             says_something && held.foreseen_at.is_some_and(|at| now < at + RENEW)
         };
         if is_new || !self.accounts.values().any(|held| held.account.goes_by(login) && is_good(held)) {
@@ -87,7 +87,7 @@ impl Supervisor {
         }
     }
 
-    fn forecasts(&self, login: &str, reading: &Reading) -> BTreeMap<String, Forecast> {
+    fn forecasts(&self, login: &str, reading: &Reading) -> Arc<[(String, Forecast)]> {
         let now = self.clock.now().stamp;
         let since = now.checked_sub(LOOK_BACK).unwrap_or(Stamp::MIN);
         let series = self.state.series(login);

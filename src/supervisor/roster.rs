@@ -39,14 +39,14 @@ pub(super) struct Held {
     pub(super) owner: OwnerHandle,
     /// The reader of its local files, where there are any.
     pub(super) local: Option<SourceHandle>,
-    pub(super) config: config::Account,
+    pub(super) config: Arc<config::Account>,
     /// How a client is made to use its login, or why none can be.
     pub(super) reach: Result<Reach, &'static str>,
     /// Tells this account from another of the same name before or after it.
     pub(super) born: u64,
     pub(super) view: Arc<AccountView>,
     /// What is expected of its windows.
-    pub(super) forecasts: BTreeMap<String, Forecast>,
+    pub(super) forecasts: Arc<[(String, Forecast)]>,
     /// As of when.
     pub(super) foreseen_at: Option<Moment>,
     /// Its view and its deadline are out of date.
@@ -88,12 +88,12 @@ impl Supervisor {
         }
     }
 
-    fn wanted(&self) -> BTreeMap<AccountName, config::Account> {
+    fn wanted(&self) -> BTreeMap<AccountName, Arc<config::Account>> {
         match &self.config.accounts {
             Accounts::Listed(accounts) => accounts.clone(),
             Accounts::Discovered => {
                 let account = |(name, provider, at): (AccountName, _, _)| {
-                    (name.clone(), config::Account::discovered(name, provider, at, &self.config.poll))
+                    (name.clone(), Arc::new(config::Account::discovered(name, provider, at, &self.config.poll)))
                 };
                 self.discovered().into_iter().map(account).collect()
             }
@@ -121,7 +121,7 @@ impl Supervisor {
         logins.into_iter().filter_map(named).collect()
     }
 
-    fn take_on(&mut self, name: AccountName, config: config::Account) {
+    fn take_on(&mut self, name: AccountName, config: Arc<config::Account>) {
         self.dismiss(&name);
         let now = self.clock.now();
         self.births += 1;
@@ -152,7 +152,7 @@ impl Supervisor {
         let reach = reach(&config, &self.paths, self.config.pool.hand_out_tokens);
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
-        let (forecasts, touched, unheeded) = (BTreeMap::new(), true, false);
+        let (forecasts, touched, unheeded) = (Arc::default(), true, false);
         let foreseen_at = None;
         let held = Held { account, owner, local, config, reach, born, view, forecasts, foreseen_at, touched, unheeded };
         self.accounts.insert(name, Box::new(held));

@@ -201,6 +201,8 @@ impl Account {
         self.answered = true;
         self.counters.ok += 1;
         let plan = plan.or_else(|| self.login().and_then(|login| login.plan.clone()));
+        let mut windows = windows;
+        windows.shrink_to_fit();
         let reading = Reading { windows, plan, read_at: turn.now.stamp, source: Source::Api, earlier: None };
         let reading = Arc::new(reading);
         turn.act(Action::Persist(Record::Reading(self.login_key(), reading.clone())));

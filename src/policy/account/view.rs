@@ -1,6 +1,6 @@
 //! The words: state, reason, until when, and what a person must do.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::poll::SetbackKind;
 use super::{Account, Activity, Event, Turn};
@@ -54,7 +54,7 @@ impl Account {
             until: words.until,
             action: words.action,
             reading: self.reading.clone(),
-            forecasts: BTreeMap::new(),
+            forecasts: Arc::default(),
             next_poll_at: self.poll_at(now).map(|at| now.stamp_at(at)),
             interval: self.interval(),
             credentials: CredentialView {

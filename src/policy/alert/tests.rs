@@ -58,7 +58,7 @@ fn view(minute: i64, windows: &[(&str, f64, Option<Stamp>)]) -> AccountView {
         auth_gate: gate,
         counters: Counters::default(),
         exchanges: Vec::new(),
-        forecasts: BTreeMap::new(),
+        forecasts: Arc::default(),
     }
 }
 

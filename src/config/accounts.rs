@@ -119,7 +119,7 @@ fn account<'d>(
         interval,
         sources,
         weight,
-        endpoints: endpoints?,
+        endpoints: Arc::new(endpoints?),
     })
 }
 

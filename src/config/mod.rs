@@ -189,7 +189,7 @@ pub struct Account {
     /// How much a point of its plan is worth beside one of another plan of the same vendor; above zero.
     pub weight: f64,
     /// Where requests go, and as whom.
-    pub endpoints: Endpoints,
+    pub endpoints: Arc<Endpoints>,
 }
 
 impl Account {
@@ -206,7 +206,7 @@ impl Account {
             interval: poll.interval.max(floor(provider, &endpoints)),
             sources: vec![SourceKind::Local, SourceKind::Api],
             weight: 1.0,
-            endpoints,
+            endpoints: Arc::new(endpoints),
         }
     }
 }
@@ -407,7 +407,7 @@ mod tests {
         let own = provider::of(ProviderId::new("claude")).endpoints();
         let mut bare = account("");
         bare.command = sampled.command.clone();
-        bare.endpoints.user_agent = sampled.endpoints.user_agent.clone();
+        Arc::make_mut(&mut bare.endpoints).user_agent = sampled.endpoints.user_agent.clone();
         assert_eq!(**sampled, bare);
         assert_eq!((&sampled.endpoints.usage_url, &sampled.endpoints.token_url), (&own.usage_url, &own.token_url));
         assert_eq!(sampled.command, ["claude", "doctor"]);
@@ -650,7 +650,7 @@ usage-url = \"http://example.com\"
     fn a_custom_vendor_is_described_by_its_header_and_its_pointers() {
         let recipe = |text: &str| {
             let Accounts::Listed(accounts) = parsed(text).config.accounts else { panic!("not listed") };
-            Arc::unwrap_or_clone(accounts.into_values().next().unwrap()).endpoints.recipe.expect("a recipe")
+            accounts.values().next().unwrap().endpoints.recipe.clone().expect("a recipe")
         };
         let plain = recipe(&new_vendor("", "percent = '/p'"));
         assert_eq!((plain.header.as_str(), plain.prefix.as_str()), ("authorization", "Bearer "));

@@ -3,13 +3,16 @@
 //! Performs looks and the steps of a rotation, one at a time, and lends the current access token to `transport`'s
 //! callers. Owns the only copies of the tokens. Never decides which step comes next: `policy::rotation` does. A step
 //! once begun is not cancelled; whoever stops the daemon waits for it.
+//!
+//! It has a task only while something is being done, and none for a look at a file on a disk of this machine: a mailbox
+//! and a task that waits for it were a quarter of what an account holds.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
 use super::file::{Contents, CredentialFile, Found};
 use super::holding::{Holding, Lent};
@@ -28,16 +31,14 @@ use crate::transport::Transport;
 /// What an owner needs to know of its account.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Whose file it is.
-    pub account: AccountName,
-    /// See [`Report::born`].
-    pub born: u64,
+    /// Where it is told what was done.
+    pub reporter: Reporter,
     /// The vendor.
     pub provider: ProviderId,
     /// Who writes the file, and so which locks exclude others.
     pub owner: CredentialOwner,
     /// Where requests go.
-    pub endpoints: Endpoints,
+    pub endpoints: Arc<Endpoints>,
     /// For one whole token request.
     pub deadline: Duration,
     /// Where successors are kept.
@@ -55,132 +56,106 @@ pub struct Report {
     pub input: Input,
 }
 
-/// A handle to the actor. Dropping every handle ends it once its current step is done.
+/// The way of reports from one account to the loop.
 #[derive(Debug, Clone)]
-pub struct OwnerHandle {
-    orders: mpsc::UnboundedSender<Order>,
+pub struct Reporter {
+    /// See [`Report::account`].
+    pub account: AccountName,
+    /// See [`Report::born`].
+    pub born: u64,
+    /// To the loop.
+    pub reports: mpsc::UnboundedSender<Report>,
 }
 
-#[derive(Debug)]
-enum Order {
-    Look,
-    Perform(Step),
-    /// Boxed: a channel keeps 32 places ready for each account.
-    Lend(Box<(Fingerprint, oneshot::Sender<Option<Lent>>)>),
+impl Reporter {
+    /// Tells the loop what something came to, if there still is one.
+    pub fn report(&self, input: Input) {
+        let _ = self.reports.send(Report { account: self.account.clone(), born: self.born, input });
+    }
 }
+
+/// A handle to the actor. What was begun is ended, whether or not a handle is left.
+#[derive(Debug, Clone)]
+pub struct OwnerHandle(Arc<Mutex<Owner>>);
 
 impl OwnerHandle {
-    /// Has the file looked at; the report is [`Input::Looked`].
-    pub fn look(&self) {
-        let _ = self.orders.send(Order::Look);
+    /// An owner that has looked at nothing yet. Its token requests go by `transport`.
+    pub fn new(
+        setup: Setup,
+        file: CredentialFile,
+        key: FingerprintKey,
+        transport: Arc<Transport>,
+        clock: Clock,
+    ) -> Self {
+        let successors = Successor::stored_for(file.path(), &setup.state_dir);
+        let holding = Holding::new(key.clone(), successors);
+        let (posting, exclusion, staged, is_near) = (None, None, None, false);
+        let owner = Owner { setup, file, key, transport, clock, holding, posting, exclusion, staged, is_near };
+        Self(Arc::new(Mutex::new(owner)))
+    }
+
+    /// Looks at the file. `None` where that may take a while: then it is done on another thread, and the report is
+    /// [`Input::Looked`].
+    pub fn look(&self) -> Option<Look> {
+        match self.0.try_lock() {
+            Ok(mut owner) if owner.is_near => return Some(owner.look()),
+            Ok(_) | Err(_) => {}
+        }
+        let owner = self.0.clone();
+        tokio::spawn(async move {
+            let mut owner = owner.lock_owned().await;
+            // A file system that hangs must not stop the loop.
+            let _ = tokio::task::spawn_blocking(move || {
+                let look = owner.look();
+                owner.setup.reporter.report(Input::Looked(look));
+            })
+            .await;
+        });
+        None
     }
 
     /// Has one step performed; the report is [`Input::Stepped`].
     pub fn perform(&self, step: Step) {
-        let _ = self.orders.send(Order::Perform(step));
+        let owner = self.0.clone();
+        tokio::spawn(async move {
+            let mut owner = owner.lock_owned().await;
+            if step != Step::Post {
+                return perform_apart(owner, step).await;
+            }
+            let (event, exchange) = owner.post().await;
+            owner.setup.reporter.report(Input::Stepped(event, Some(exchange)));
+        });
     }
 
     /// The access token of this name, if it is still the current one.
     pub async fn lend(&self, access: Fingerprint) -> Option<Lent> {
-        let (reply, lent) = oneshot::channel();
-        self.orders.send(Order::Lend(Box::new((access, reply)))).ok()?;
-        lent.await.ok()?
-    }
-}
-
-/// Starts the actor. Every report goes to `reports` under the account's name.
-pub fn spawn(
-    setup: Setup,
-    file: CredentialFile,
-    key: FingerprintKey,
-    transport: Arc<Transport>,
-    clock: Clock,
-    reports: mpsc::UnboundedSender<Report>,
-) -> OwnerHandle {
-    let (orders, inbox) = mpsc::unbounded_channel();
-    let successors = Successor::stored_for(file.path(), &setup.state_dir);
-    let holding = Holding::new(key.clone(), successors);
-    // On the heap, as the POST is: the task of each account lives for ever, and was 10 KB with both in it.
-    let owner = Box::new(Owner {
-        setup,
-        file,
-        key,
-        clock,
-        holding,
-        posting: None,
-        exclusion: None,
-        staged: None,
-        is_near: false,
-    });
-    tokio::spawn(run(owner, transport, inbox, reports));
-    OwnerHandle { orders }
-}
-
-async fn run(
-    mut owner: Box<Owner>,
-    transport: Arc<Transport>,
-    mut inbox: mpsc::UnboundedReceiver<Order>,
-    reports: mpsc::UnboundedSender<Report>,
-) {
-    while let Some(order) = inbox.recv().await {
-        let (account, born) = (owner.setup.account.clone(), owner.setup.born);
-        let input = match order {
-            Order::Lend(asked) => {
-                let (access, reply) = *asked;
-                let _ = reply.send(owner.holding.lend(access));
-                continue;
-            }
-            Order::Look if owner.is_near => Input::Looked(owner.look()),
-            Order::Look => {
-                let done = tokio::task::spawn_blocking(move || with(owner, Owner::look));
-                let Ok((back, look)) = done.await else { return };
-                owner = back;
-                Input::Looked(look)
-            }
-            Order::Perform(Step::Post) => {
-                let (event, exchange) = Box::pin(owner.post(&transport)).await;
-                Input::Stepped(event, Some(exchange))
-            }
-            Order::Perform(step) => {
-                let Some((back, event)) = perform_apart(owner, step).await else { return };
-                owner = back;
-                Input::Stepped(event, None)
-            }
-        };
-        if reports.send(Report { account, born, input }).is_err() {
-            return;
-        }
+        self.0.lock().await.holding.lend(access)
     }
 }
 
 /// Performs a step on a thread of its own: what was granted must not wait in the runtime's queue behind a slow disk or
 /// DNS. Where the system gives no thread, the loop waits instead: what was granted must reach the disk.
-async fn perform_apart(owner: Box<Owner>, step: Step) -> Option<(Box<Owner>, Event)> {
-    let (reply, done) = oneshot::channel();
-    // The owner follows once there is a thread: with a closure that cannot be started, its tokens would be gone.
-    let (hand_over, taken) = std::sync::mpsc::channel();
-    let work = move || taken.recv().map(|owner| reply.send(with(owner, |owner| owner.perform(step))));
-    match std::thread::Builder::new().spawn(work) {
-        Ok(_) => hand_over.send(owner).ok()?,
-        Err(_) => return Some(with(owner, |owner| owner.perform(step))),
+async fn perform_apart(owner: OwnedMutexGuard<Owner>, step: Step) {
+    let shared = OwnedMutexGuard::mutex(&owner).clone();
+    let perform = move |mut owner: OwnedMutexGuard<Owner>| {
+        let event = owner.perform(step);
+        owner.setup.reporter.report(Input::Stepped(event, None));
+    };
+    if std::thread::Builder::new().spawn(move || perform(owner)).is_err() {
+        perform(shared.lock_owned().await);
     }
-    done.await.ok()
 }
 
-/// Files can be slow: a step that syncs, or a file system that hangs, must not stop the loop. So this runs on a thread.
-fn with<T>(mut owner: Box<Owner>, work: impl FnOnce(&mut Owner) -> T) -> (Box<Owner>, T) {
-    let result = work(&mut owner);
-    (owner, result)
-}
-
+#[derive(Debug)]
 pub(super) struct Owner {
     pub(super) setup: Setup,
     pub(super) file: CredentialFile,
     pub(super) key: FingerprintKey,
+    transport: Arc<Transport>,
     clock: Clock,
     pub(super) holding: Holding,
-    /// What the last read under the lock found.
-    pub(super) posting: Option<Contents>,
+    /// What the last read under the lock found. Boxed: it is there during a rotation only.
+    pub(super) posting: Option<Box<Contents>>,
     pub(super) exclusion: Option<Exclusion>,
     /// The new file, written beside the old one.
     pub(super) staged: Option<Staged>,
@@ -211,7 +186,7 @@ impl Owner {
         Look { credential: stock.credential, doubt, warning: warning.or(kept), in_use, unplaced: stock.unplaced }
     }
 
-    async fn post(&mut self, transport: &Transport) -> (Event, Exchange) {
+    async fn post(&mut self) -> (Event, Exchange) {
         let provider = provider::of(self.setup.provider);
         let posted = self.posting.as_ref().and_then(|contents| contents.tokens.refresh.clone());
         let at = self.clock.now().stamp;
@@ -219,7 +194,7 @@ impl Owner {
         let answer = match &posted {
             Some(token) => {
                 let request = provider.refresh_request(&self.setup.endpoints);
-                transport.send(&request, token, self.setup.deadline).await
+                self.transport.send(&request, token, self.setup.deadline).await
             }
             None => Err(Broken::Unsendable),
         };

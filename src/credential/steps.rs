@@ -23,6 +23,7 @@ const STORE_TRIES: u32 = 10;
 const STORE_WAIT: Duration = Duration::from_millis(750);
 
 /// What keeps everyone else from refreshing or writing the file; released when dropped.
+#[derive(Debug)]
 pub(super) enum Exclusion {
     /// A grant of our own: a lock beside the file.
     Own(Lock),
@@ -134,7 +135,7 @@ impl Owner {
         let found = self.file.look(&self.key);
         let Some(contents) = found.contents else { return Event::Changed };
         let same = self.holding.still_in(&contents.tokens);
-        self.posting = Some(contents);
+        self.posting = Some(Box::new(contents));
         if same { Event::Done } else { Event::Changed }
     }
 
@@ -164,7 +165,7 @@ impl Owner {
         };
         // If not: kept aside in the state directory; what is in the file is newer.
         let may = self.holding.may_replace(&contents.tokens);
-        self.posting = Some(contents);
+        self.posting = Some(Box::new(contents));
         if may { Event::Done } else { Event::Changed }
     }
 

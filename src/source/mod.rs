@@ -12,16 +12,15 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustix::fs::OFlags;
-use tokio::sync::{mpsc, watch};
 
 use self::claude_cache::ClaudeCache;
 use self::codex_sessions::CodexSessions;
-use crate::clock::Clock;
-use crate::credential::owner::Report;
-use crate::model::{AccountName, LocalReading, ProviderId, Whereabouts};
+use crate::credential::owner::Reporter;
+use crate::model::{LocalReading, ProviderId, Whereabouts};
 use crate::policy::account::Input;
 use crate::policy::time::Stamp;
 
@@ -71,64 +70,42 @@ impl LocalFiles {
     }
 }
 
-/// A handle to the reader of one account's files. Dropping it ends the reader.
+/// The reader of one account's files.
 #[derive(Debug)]
-pub struct SourceHandle {
-    orders: mpsc::UnboundedSender<()>,
-    dirs: watch::Receiver<Vec<PathBuf>>,
+pub struct Reader {
+    files: Arc<Mutex<LocalFiles>>,
+    /// The directories told last.
+    told: Option<Vec<PathBuf>>,
 }
 
-impl SourceHandle {
-    /// Has the files read; the report is [`Input::Consulted`].
-    pub fn consult(&self) {
-        let _ = self.orders.send(());
+impl Reader {
+    /// A reader that has read nothing yet.
+    pub fn new(files: LocalFiles) -> Self {
+        Self { files: Arc::new(Mutex::new(files)), told: None }
+    }
+
+    /// Reads the files as of `now`: what comes of it is [`Input::Consulted`]. `None` where there is something to read:
+    /// then it is done on another thread, since a tree of session files can be slow, and reported. Where a look shows
+    /// that nothing is new, that would cost more than the look.
+    pub fn consult(&self, now: Stamp, reporter: &Reporter) -> Option<Input> {
+        match self.files.try_lock() {
+            Ok(mut files) if files.is_settled() => return Some(Input::Consulted(files.read(now))),
+            Ok(_) | Err(_) => {}
+        }
+        let (files, reporter) = (self.files.clone(), reporter.clone());
+        tokio::task::spawn_blocking(move || {
+            let said = files.lock().unwrap_or_else(PoisonError::into_inner).read(now);
+            reporter.report(Input::Consulted(said));
+        });
+        None
     }
 
     /// [`LocalFiles::dirs`], if they have changed since this was last asked.
     pub fn new_dirs(&mut self) -> Option<Vec<PathBuf>> {
-        self.dirs.has_changed().is_ok_and(|changed| changed).then(|| self.dirs.borrow_and_update().clone())
+        // While they are being read, they are about to be told.
+        let dirs = self.files.try_lock().ok()?.dirs();
+        (self.told.as_ref() != Some(&dirs)).then(|| self.told.insert(dirs).clone())
     }
-}
-
-/// Starts the reader. It reads on other threads, since a tree of session files can be slow; where a look shows that
-/// nothing is new, that would cost more than the look.
-pub fn spawn(
-    account: AccountName,
-    born: u64,
-    mut files: LocalFiles,
-    clock: Clock,
-    reports: mpsc::UnboundedSender<Report>,
-) -> SourceHandle {
-    let (orders, mut inbox) = mpsc::unbounded_channel();
-    let (publish, mut dirs) = watch::channel(files.dirs());
-    dirs.mark_changed();
-    tokio::spawn(async move {
-        while inbox.recv().await.is_some() {
-            let now = clock.now().stamp;
-            let said = if files.is_settled() {
-                files.read(now)
-            } else {
-                let read = tokio::task::spawn_blocking(move || {
-                    let said = files.read(now);
-                    (files, said)
-                });
-                let Ok((back, said)) = read.await else { return };
-                files = back;
-                said
-            };
-            publish.send_if_modified(|known| {
-                let dirs = files.dirs();
-                let changed = *known != dirs;
-                *known = dirs;
-                changed
-            });
-            let report = Report { account: account.clone(), born, input: Input::Consulted(said) };
-            if reports.send(report).is_err() {
-                return;
-            }
-        }
-    });
-    SourceHandle { orders, dirs }
 }
 
 /// Opens a regular file for reading. Never waits for a writer of a fifo.
@@ -159,9 +136,12 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::json;
+    use tokio::sync::mpsc;
 
     use super::*;
+    use crate::credential::owner::Report;
     use crate::credential::watch::{Subject, Watch};
+    use crate::model::AccountName;
 
     #[test]
     fn a_login_in_a_file_of_claude_or_codex_has_local_files() {
@@ -180,7 +160,8 @@ mod tests {
         let at = Whereabouts::File(home.path().join("auth.json"));
         let files = LocalFiles::of(ProviderId::new("codex"), &at, home.path()).unwrap();
         let (report, mut reports) = mpsc::unbounded_channel();
-        let mut source = spawn(name.clone(), 7, files, Clock::real(), report);
+        let reporter = Reporter { account: name.clone(), born: 7, reports: report };
+        let mut source = Reader::new(files);
         let mut watch = Watch::new();
         let now = Stamp::now();
         for (day, used) in [("2026/09/14", 19.0), ("2026/10/01", 23.0)] {
@@ -193,7 +174,7 @@ mod tests {
             fs::write(dir.join("rollout-x.jsonl"), event.to_string() + "\n").unwrap();
             let noticed = tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
             assert!(noticed.contains(&Subject::Local(name.clone())), "{day}");
-            source.consult();
+            assert!(source.consult(now, &reporter).is_none(), "{day}");
             let Report { born, input, .. } = reports.recv().await.unwrap();
             let Input::Consulted(Some(said)) = input else { panic!("{day}: {input:?}") };
             assert_eq!((born, said.reading.windows[0].used_percent, said.identity), (7, Some(used), None));

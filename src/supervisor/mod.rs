@@ -296,7 +296,7 @@ impl Supervisor {
         match event {
             Event::Report(report) => {
                 let Report { account, born, input } = *report;
-                if self.accounts.get(&account).is_some_and(|held| held.born == born) {
+                if self.accounts.get(&account).is_some_and(|held| held.reporter.born == born) {
                     self.feed(&account, input);
                     self.watch_local(&account);
                 }

@@ -9,7 +9,7 @@ use super::pool::Owed;
 use super::reach::relocation;
 use super::{Supervisor, Wake, tell};
 use crate::credential::delegate::Delegate;
-use crate::credential::owner::{OwnerHandle, Report, telling_headers};
+use crate::credential::owner::telling_headers;
 use crate::model::{AccountName, Endpoint, Exchange, Failure, Fingerprint, UsageOutcome};
 use crate::policy::account::{Action, Answer, Command, Event, Input, Recalled, Record};
 use crate::policy::alert::Alert;
@@ -87,7 +87,7 @@ impl Supervisor {
         let mut answers = Vec::new();
         for action in actions {
             match action {
-                Action::Look => self.with_owner(name, OwnerHandle::look),
+                Action::Look => answers.extend(self.look(name)),
                 Action::Consult => answers.extend(self.consult(name)),
                 Action::Recall => answers.extend(self.recall(name)),
                 Action::Ask(token) => self.ask(name, token),
@@ -111,19 +111,15 @@ impl Supervisor {
         answers
     }
 
-    fn with_owner(&self, name: &AccountName, order: impl FnOnce(&OwnerHandle)) {
-        if let Some(held) = self.accounts.get(name) {
-            order(&held.owner);
-        }
+    fn look(&self, name: &AccountName) -> Option<Input> {
+        self.accounts.get(name)?.owner.look().map(Input::Looked)
     }
 
     /// Has the local files read; where there are none, the answer is at hand.
     fn consult(&self, name: &AccountName) -> Option<Input> {
-        match &self.accounts.get(name)?.local {
-            Some(local) => {
-                local.consult();
-                None
-            }
+        let held = self.accounts.get(name)?;
+        match &held.local {
+            Some(local) => local.consult(self.clock.now().stamp, &held.reporter),
             None => Some(Input::Consulted(None)),
         }
     }
@@ -152,10 +148,9 @@ impl Supervisor {
         if self.stopping {
             return;
         }
-        let (owner, config, born) = (held.owner.clone(), held.config.clone(), held.born);
-        let (transport, clock, report) = (self.transport.clone(), self.clock.clone(), self.report.clone());
+        let (owner, config, reporter) = (held.owner.clone(), held.config.clone(), held.reporter.clone());
+        let (transport, clock) = (self.transport.clone(), self.clock.clone());
         let deadline = self.config.poll.request_deadline;
-        let name = name.clone();
         tokio::spawn(async move {
             let provider = provider::of(config.provider);
             let at = clock.now().stamp;
@@ -191,7 +186,7 @@ impl Supervisor {
             let (status, headers) =
                 last.map_or((None, Vec::new()), |reply| (Some(reply.status), telling_headers(reply)));
             let exchange = Exchange { at, endpoint: Endpoint::Usage, status, meaning: String::new(), headers, took };
-            let _ = report.send(Report { account: name, born, input: Input::Replied(outcome, exchange) });
+            reporter.report(Input::Replied(outcome, exchange));
         });
     }
 
@@ -201,7 +196,7 @@ impl Supervisor {
         if self.stopping && step <= Step::Post {
             return Some(Input::Stepped(rotation::Event::Failed("quotad is stopping".to_owned()), None));
         }
-        self.with_owner(name, |owner| owner.perform(step));
+        self.accounts.get(name)?.owner.perform(step);
         None
     }
 
@@ -217,9 +212,9 @@ impl Supervisor {
             write_lock: config.credentials.file().zip(write_lock).map(|(file, lock)| file.with_file_name(lock)),
             home: self.paths.home.clone(),
         };
-        let (name, born, report) = (name.clone(), held.born, self.report.clone());
+        let reporter = held.reporter.clone();
         tokio::task::spawn_blocking(move || {
-            let _ = report.send(Report { account: name, born, input: Input::Launched(delegate.start()) });
+            reporter.report(Input::Launched(delegate.start()));
         });
     }
 

@@ -163,9 +163,9 @@ impl Held {
             unnamed,
             token: self.account.token_seen(),
             is_readable: login.is_some(),
-            by_token: self.reach.as_ref().is_ok_and(|reach| reach.token.is_some()),
+            by_token: self.by_token.is_ok_and(|token| token.is_some()),
             token_lives: login.is_some_and(|login| !refresh::is_expired(login, now)),
-            unreachable: self.reach.as_ref().err().copied(),
+            unreachable: self.by_token.err(),
             state: self.view.state,
             until: self.view.until,
             reading: self.view.reading.as_deref(),
@@ -206,13 +206,13 @@ impl Supervisor {
         let selected = Selected {
             choice,
             provider: held.config.provider,
-            reach: held.reach.clone(),
+            reach: self.reach(&held.config),
             credential: login.map(|login| login.access),
             token: None,
             expires_at: login.and_then(|login| login.expires_at),
         };
         // Whoever wants to be led somewhere is given a token only where nothing else leads there.
-        let is_needed = !asked.reach || held.reach.as_ref().is_ok_and(|reach| reach.token.is_some());
+        let is_needed = !asked.reach || held.by_token.is_ok_and(|token| token.is_some());
         let wants_token = asked.token && is_needed;
         let Some(token) = selected.credential.filter(|_| wants_token) else {
             return Some(Owed::Selected(answer, Ok(selected)));

@@ -11,7 +11,7 @@ use super::reach::{Reach, log_in, reach};
 use super::{Supervisor, Wake};
 use crate::config::{self, Accounts, Config, SourceKind};
 use crate::credential::file::CredentialFile;
-use crate::credential::owner::{self, OwnerHandle};
+use crate::credential::owner::{self, OwnerHandle, Reporter};
 use crate::credential::watch::Subject;
 use crate::model::{AccountName, ProviderId, RefreshMode, Whereabouts};
 use crate::paths::{Paths, logins_in};
@@ -24,7 +24,7 @@ use crate::policy::status::AccountView;
 use crate::policy::time::Moment;
 use crate::provider::{self, is_loopback, origin};
 use crate::service;
-use crate::source::{self, LocalFiles, SourceHandle};
+use crate::source::{LocalFiles, Reader};
 use crate::transport::{Network, Transport};
 
 /// Without any event a login that appears is noticed within this.
@@ -38,12 +38,12 @@ pub(super) struct Held {
     pub(super) account: Account,
     pub(super) owner: OwnerHandle,
     /// The reader of its local files, where there are any.
-    pub(super) local: Option<SourceHandle>,
+    pub(super) local: Option<Reader>,
     pub(super) config: Arc<config::Account>,
-    /// How a client is made to use its login, or why none can be.
-    pub(super) reach: Result<Reach, &'static str>,
-    /// Tells this account from another of the same name before or after it.
-    pub(super) born: u64,
+    /// The variable by which a client is given its token, where nothing else leads there; or why none can use it.
+    pub(super) by_token: Result<Option<&'static str>, &'static str>,
+    /// The way of what is done for it, to it and to no other of its name before or after it.
+    pub(super) reporter: Reporter,
     pub(super) view: Arc<AccountView>,
     /// What is expected of its windows.
     pub(super) forecasts: Arc<[(String, Forecast)]>,
@@ -65,9 +65,10 @@ impl Supervisor {
         }
         for (name, config) in wanted {
             match self.accounts.get(&name) {
-                Some(held) if held.config == config && held.account.rules() == &self.rules(&config, held.born) => {}
+                Some(held)
+                    if held.config == config && held.account.rules() == &self.rules(&config, held.reporter.born) => {}
                 Some(held) if is_same_login(&held.config, &config) => {
-                    let rules = Box::new(self.rules(&config, held.born));
+                    let rules = Box::new(self.rules(&config, held.reporter.born));
                     if let Some(held) = self.accounts.get_mut(&name) {
                         held.config = config;
                     }
@@ -129,9 +130,9 @@ impl Supervisor {
         let rules = self.rules(&config, born);
         let stored = self.state.file(&Account::file_key_of(&rules));
         let account = Account::new(rules, self.boot.clone(), stored.as_ref(), self.state.marks(), self.cautious, now);
+        let reporter = Reporter { account: name.clone(), born, reports: self.report.clone() };
         let setup = owner::Setup {
-            account: name.clone(),
-            born,
+            reporter: reporter.clone(),
             provider: config.provider,
             owner: config.owner,
             endpoints: config.endpoints.clone(),
@@ -145,16 +146,24 @@ impl Supervisor {
             path.zip(provider::of(config.provider).store().account_file).map(|(path, name)| path.with_file_name(name));
         let watched = path.map(Path::to_owned).into_iter().chain(beside).collect();
         self.watch.watch(Subject::Account(name.clone()), watched);
-        let (transport, clock) = (self.transport.clone(), self.clock.clone());
-        let owner = owner::spawn(setup, file, self.key.clone(), transport, clock.clone(), self.report.clone());
-        let files = LocalFiles::of(config.provider, &config.credentials, &self.paths.home);
-        let local = files.map(|files| source::spawn(name.clone(), born, files, clock, self.report.clone()));
-        let reach = reach(&config, &self.paths, self.config.pool.hand_out_tokens);
+        let owner = OwnerHandle::new(setup, file, self.key.clone(), self.transport.clone(), self.clock.clone());
+        let local = LocalFiles::of(config.provider, &config.credentials, &self.paths.home).map(Reader::new);
+        let by_token = self.reach(&config).map(|reach| reach.token);
         let view = Arc::new(account.view(now));
         tracing::debug!(account = %name, provider = %config.provider, "watching {}", config.credentials);
-        let (forecasts, touched, unheeded) = (Arc::default(), true, false);
-        let foreseen_at = None;
-        let held = Held { account, owner, local, config, reach, born, view, forecasts, foreseen_at, touched, unheeded };
+        let held = Held {
+            account,
+            owner,
+            local,
+            config,
+            by_token,
+            reporter,
+            view,
+            forecasts: Arc::default(),
+            foreseen_at: None,
+            touched: true,
+            unheeded: false,
+        };
         self.accounts.insert(name, Box::new(held));
     }
 
@@ -169,7 +178,7 @@ impl Supervisor {
     /// Watches the directories of an account's local files, as far as they have moved on since the last time.
     pub(super) fn watch_local(&mut self, name: &AccountName) {
         let held = self.accounts.get_mut(name).filter(|held| held.account.rules().sources.has_local());
-        let dirs = held.and_then(|held| held.local.as_mut()).and_then(SourceHandle::new_dirs);
+        let dirs = held.and_then(|held| held.local.as_mut()).and_then(Reader::new_dirs);
         if let Some(dirs) = dirs.filter(|dirs| !self.read_only && !dirs.is_empty()) {
             self.watch.watch(Subject::Local(name.clone()), dirs);
             // What came while the watch was set is found by another look.
@@ -246,7 +255,7 @@ impl Supervisor {
             is_new
         });
         for held in self.accounts.values_mut() {
-            held.reach = reach(&held.config, &self.paths, self.config.pool.hand_out_tokens);
+            held.by_token = reach(&held.config, &self.paths, self.config.pool.hand_out_tokens).map(|reach| reach.token);
         }
         let deadline_changed = before.refresh.request_deadline != self.config.refresh.request_deadline;
         if before.network != self.config.network || deadline_changed {
@@ -262,12 +271,20 @@ impl Supervisor {
 
     /// The same config: what was switched off until a reload is tried again.
     fn apply_again(&mut self) {
-        let accounts: Vec<_> =
-            self.accounts.iter().map(|(name, held)| (name.clone(), self.rules(&held.config, held.born))).collect();
+        let accounts: Vec<_> = self
+            .accounts
+            .iter()
+            .map(|(name, held)| (name.clone(), self.rules(&held.config, held.reporter.born)))
+            .collect();
         for (name, rules) in accounts {
             self.feed(&name, Input::Configured(Box::new(rules)));
         }
         tracing::debug!("the config is unchanged");
+    }
+
+    /// How a client is made to use an account's login, or why none can be.
+    pub(super) fn reach(&self, account: &config::Account) -> Result<Reach, &'static str> {
+        reach(account, &self.paths, self.config.pool.hand_out_tokens)
     }
 
     fn rules(&self, account: &config::Account, born: u64) -> Rules {

@@ -29,19 +29,24 @@ const MOST_WINDOWS: usize = 64;
 /// What was said of one login's windows, or of one file's states.
 #[derive(Debug, Clone, Default)]
 struct Memory {
-    windows: BTreeMap<String, Period>,
+    /// A few by their ids: a map has room for eleven in each of its nodes.
+    windows: Vec<(String, Period)>,
     states: States,
 }
 
 impl Memory {
     /// Whether both would be stored as the same.
     fn agrees(&self, other: &Self) -> bool {
-        let same = |((id, one), (other_id, other)): ((&String, &Period), (&String, &Period))| {
+        let same = |((id, one), (other_id, other)): (&(String, Period), &(String, Period))| {
             id == other_id && one.agrees(other)
         };
         self.states.agrees(&other.states)
             && self.windows.len() == other.windows.len()
             && self.windows.iter().zip(&other.windows).all(same)
+    }
+
+    fn period(&mut self, id: &str) -> Option<&mut Period> {
+        self.windows.iter_mut().find(|(known, _)| known == id).map(|(_, period)| period)
     }
 }
 
@@ -61,7 +66,8 @@ impl Alerts {
     /// With what was stored.
     pub fn new(rules: AlertRules, boot: BootId, stored: Vec<(String, AlertRecord)>, now: Now) -> Self {
         let restore = |(key, record): (String, AlertRecord)| {
-            (key, Memory { windows: record.windows, states: record.states.restore(now, &boot) })
+            let windows = record.windows.into_iter().collect();
+            (key, Memory { windows, states: record.states.restore(now, &boot) })
         };
         let memories = stored.into_iter().map(restore).collect();
         Self { rules, boot, memories, unstored: BTreeSet::new(), urgent: false }
@@ -99,11 +105,13 @@ impl Alerts {
                 continue;
             }
             let Some(numbers) = numbers(reading, window, view.interval, now) else { continue };
-            let news = if let Some(period) = memory.windows.get_mut(&window.id) {
+            let news = if let Some(period) = memory.period(&window.id) {
                 period.see(numbers, &self.rules.thresholds)
             } else {
-                let period = memory.windows.entry(window.id.clone()).or_insert(Period::begin(numbers));
-                period.crossed(&self.rules.thresholds).map(News::Crossed).into_iter().collect()
+                let mut period = Period::begin(numbers);
+                let crossed = period.crossed(&self.rules.thresholds);
+                memory.windows.push((window.id.clone(), period));
+                crossed.map(News::Crossed).into_iter().collect()
             };
             for news in news {
                 let kind = match news {
@@ -121,8 +129,8 @@ impl Alerts {
             }
         }
         while memory.windows.len() > MOST_WINDOWS {
-            let oldest = memory.windows.iter().min_by_key(|(_, period)| period.read_at).map(|(id, _)| id.clone());
-            oldest.and_then(|id| memory.windows.remove(&id));
+            let oldest = (0..memory.windows.len()).min_by_key(|i| memory.windows[*i].1.read_at);
+            oldest.map(|oldest| memory.windows.remove(oldest));
         }
         if !memory.agrees(&before) {
             self.unstored.insert(subject.login.clone());
@@ -136,8 +144,10 @@ impl Alerts {
         let Some(before) = self.memories.remove(unnamed) else { return };
         let named = self.memories.entry(subject.login.clone()).or_default();
         for (id, period) in before.windows {
-            if named.windows.get(&id).is_none_or(|known| known.read_at < period.read_at) {
-                named.windows.insert(id, period);
+            match named.period(&id) {
+                Some(known) if known.read_at >= period.read_at => {}
+                Some(known) => *known = period,
+                None => named.windows.push((id, period)),
             }
         }
         self.unstored.extend([unnamed.clone(), subject.login.clone()]);
@@ -172,7 +182,8 @@ impl Alerts {
     pub fn take_unstored(&mut self, now: Now) -> BTreeMap<String, Option<AlertRecord>> {
         let record = |key: &String| {
             let memory = self.memories.get(key).filter(|kept| !kept.windows.is_empty() || !kept.states.is_blank())?;
-            Some(AlertRecord { windows: memory.windows.clone(), states: memory.states.save(now, &self.boot) })
+            let windows = memory.windows.iter().cloned().collect();
+            Some(AlertRecord { windows, states: memory.states.save(now, &self.boot) })
         };
         let unstored = std::mem::take(&mut self.unstored);
         self.urgent = false;

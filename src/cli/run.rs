@@ -77,7 +77,8 @@ async fn daemon(setup: Setup, socket: &Path) -> Result<(), Failure> {
     let serving = tokio::spawn(server::serve(socket, handle, metrics::route(), stop.clone().cancelled_owned()));
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), "quotad is running");
     service::ready();
-    supervisor.run(Some(signals), std::future::pending()).await;
+    // A task, since to wake the runtime's own future costs a system call each time.
+    let _ = tokio::spawn(supervisor.run(Some(signals), std::future::pending())).await;
     stop.cancel();
     let _ = (serving.await, scraped.await);
     tracing::info!(event = "stopped", "quotad has stopped");

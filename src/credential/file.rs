@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -129,10 +130,7 @@ impl CredentialFile {
     }
 
     fn look_at_file(&mut self, path: &Path, key: &FingerprintKey) -> Found {
-        let read = fs::canonicalize(path)
-            .map_err(Refused::from)
-            .and_then(|real_path| Ok((read_regular(&real_path, self.wanted())?, real_path)));
-        let ((raw, metadata), real_path) = match read {
+        let (raw, metadata, real_path) = match read_regular(path, self.wanted()) {
             Ok(read) => read,
             Err(Refused(cause)) if cause.kind() == ErrorKind::NotFound => {
                 return Found { doubt: MISSING, ..found(Credential::Absent) };
@@ -155,7 +153,11 @@ impl CredentialFile {
         login.identity = login.identity.or_else(|| self.identities.iter_mut().find_map(IdentityFile::uuid));
         login.modified_at = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
         let vendor = self.owner == CredentialOwner::Vendor;
-        let locks = if vendor { vendor_lock::observe(directory(path)) } else { Vec::new() };
+        let locks = match vendor {
+            true if path == real_path => vendor_lock::observe_real(directory(path)),
+            true => vendor_lock::observe(directory(path)),
+            false => Vec::new(),
+        };
         login.unsafe_because = self.unsafe_because(&real_path, &metadata, &locks);
         let contents = Some(Contents { tokens, file: Some(Held { raw, real_path, metadata }) });
         // One of the vendor's clients is at work on the file right now.
@@ -190,7 +192,8 @@ impl CredentialFile {
         let path = self.path().display();
         let dir = directory(real_path);
         let vendor = self.owner == CredentialOwner::Vendor;
-        if vendor && fs::symlink_metadata(self.path()).is_ok_and(|link| link.is_symlink()) {
+        let is_elsewhere = self.path() != real_path;
+        if vendor && is_elsewhere && fs::symlink_metadata(self.path()).is_ok_and(|link| link.is_symlink()) {
             return Some(format!(
                 "{path} is a symlink, which the vendor's CLI replaces by a file of its own, so that two copies of the \
                  login drift apart; put the file itself there, or link its directory"
@@ -339,7 +342,7 @@ fn account_uuid(path: &Path) -> Option<String> {
     struct Config {
         oauth_account: Option<Value>,
     }
-    let (raw, _) = read_regular(path, Wanted::Whole(LARGEST_CONFIG)).ok()?;
+    let (raw, ..) = read_regular(path, Wanted::Whole(LARGEST_CONFIG)).ok()?;
     let config: Config = serde_json::from_slice(raw.expose_secret()).ok()?;
     let uuid = config.oauth_account?.get("accountUuid")?.as_str()?.trim().to_owned();
     (!uuid.is_empty()).then_some(uuid)
@@ -376,8 +379,8 @@ impl Refused {
     }
 }
 
-/// The bytes and the facts of a regular file of at most `largest` bytes. Never waits for a writer of a fifo.
-fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadata), Refused> {
+/// The bytes and the facts of a regular file, and where it lies behind all symlinks. Never waits for a writer of a fifo.
+fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadata, PathBuf), Refused> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
@@ -387,14 +390,26 @@ fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadat
     if !metadata.is_file() {
         return Err(io::Error::from(ErrorKind::InvalidInput).into());
     }
-    let Wanted::Whole(largest) = wanted else { return Ok((Vec::new().into(), metadata)) };
+    let real_path = real_path(&file, path, &metadata)?;
+    let Wanted::Whole(largest) = wanted else { return Ok((Vec::new().into(), metadata, real_path)) };
     let mut raw = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or_default() + 1);
     file.take(largest + 1).read_to_end(&mut raw)?;
     let raw = SecretSlice::from(raw);
     if raw.expose_secret().len() as u64 > largest {
         return Err(io::Error::from(ErrorKind::FileTooLarge).into());
     }
-    Ok((raw, metadata))
+    Ok((raw, metadata, real_path))
+}
+
+/// Where an open file lies. The kernel knows; to ask it about every directory on the way was a thirtieth of the CPU of
+/// a poll, and could come to another file than the one that is open.
+fn real_path(file: &File, path: &Path, metadata: &Metadata) -> io::Result<PathBuf> {
+    let told = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    // Of a file that was replaced just now, and of one that no path leads to, it says other things.
+    match told.ok().filter(|told| told.is_absolute() && metadata.nlink() > 0) {
+        Some(told) => Ok(told),
+        None => fs::canonicalize(path),
+    }
 }
 
 #[cfg(test)]

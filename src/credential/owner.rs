@@ -167,7 +167,10 @@ pub(super) struct Owner {
 impl Owner {
     fn look(&mut self) -> Look {
         let found = self.file.look(&self.key);
-        self.is_near = self.file.is_small() && disk::is_near(self.file.path()) && found.doubt.is_empty();
+        // To be safe it had to be near.
+        let is_safe = found.credential.login().is_some_and(|login| login.unsafe_because.is_none());
+        let is_near = found.doubt.is_empty() && (is_safe || disk::is_near(self.file.path()));
+        self.is_near = self.file.is_small() && is_near;
         self.take_stock(found)
     }
 

@@ -55,9 +55,13 @@ fn store(dir: &Path) -> PathBuf {
 
 /// Beside the directory, under its real name: the lock older versions know.
 fn legacy(dir: &Path) -> io::Result<PathBuf> {
-    let mut name = fs::canonicalize(dir)?.into_os_string();
+    fs::canonicalize(dir).map(|real| beside(&real))
+}
+
+fn beside(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
     name.push(".lock");
-    Ok(name.into())
+    name.into()
 }
 
 /// How a lock that someone else may hold looks.
@@ -119,11 +123,18 @@ impl fmt::Display for Standing {
 
 /// Every lock around the credential directory `dir` that is not free, in the order they are taken. Touches nothing.
 pub fn observe(dir: &Path) -> Vec<Standing> {
-    let mut found = vec![Standing::of(primary(dir), STALE)];
-    found.extend(legacy(dir).map(|path| Standing::of(path, STALE)));
-    found.push(Standing::of(store(dir), STORE_STALE));
-    found.retain(|standing| standing.state != LockState::Free);
-    found
+    observe_of(dir, legacy(dir).ok())
+}
+
+/// [`observe`] where no symlink leads to `dir`.
+pub fn observe_real(dir: &Path) -> Vec<Standing> {
+    observe_of(dir, Some(beside(dir)))
+}
+
+fn observe_of(dir: &Path, legacy: Option<PathBuf>) -> Vec<Standing> {
+    let locks = [Some((primary(dir), STALE)), legacy.map(|lock| (lock, STALE)), Some((store(dir), STORE_STALE))];
+    let standings = locks.into_iter().flatten().map(|(lock, limit)| Standing::of(lock, limit));
+    standings.filter(|standing| standing.state != LockState::Free).collect()
 }
 
 fn state_of(path: &Path, limit: Duration) -> LockState {

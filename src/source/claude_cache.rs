@@ -86,7 +86,7 @@ impl ClaudeCache {
 #[derive(Debug)]
 struct CacheFile {
     path: PathBuf,
-    /// Its directory, when the file was last asked for.
+    /// Its directory, when the file was last another one.
     is_near: bool,
     seen: Option<Version>,
     cached: Option<Cached>,
@@ -103,9 +103,13 @@ impl CacheFile {
     }
 
     fn cached(&mut self) -> Option<Cached> {
-        self.is_near = self.path.parent().is_some_and(disk::is_near);
+        let before = self.seen;
+        let renewed = self.renew();
+        if !self.is_near || self.seen != before {
+            self.is_near = self.path.parent().is_some_and(disk::is_near);
+        }
         // A file that cannot be read now says nothing now.
-        self.renew().ok()?;
+        renewed.ok()?;
         self.cached.clone()
     }
 

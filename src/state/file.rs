@@ -159,5 +159,5 @@ pub(super) fn configure(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     // What a poll needs is a handful of pages; the kernel has the rest at hand.
-    db.pragma_update(None, "cache_size", -24)
+    db.pragma_update(None, "cache_size", -64)
 }

@@ -43,9 +43,9 @@ pub(super) const CHECKS: [&str; 2] = [
 /// A reset time differs by so much from answer to answer, in seconds (providers.md A.1).
 const JITTER: i64 = 60;
 /// [`Series::read_at`] lags behind by less than this, in seconds: the page it is on would be written at every poll.
-const LAG: i64 = 3600;
+const LAG: u64 = 3600;
 /// A vendor that thinks of ever new windows cannot fill the disk.
-const MOST_SERIES: i64 = 100;
+const MOST_SERIES: usize = 100;
 /// So many rows are deleted in one step, and so many pages given back: neither may keep the loop.
 const STEP_ROWS: i64 = 5_000;
 const STEP_PAGES: i64 = 1_000;
@@ -110,11 +110,11 @@ impl State {
         let mut changes = Vec::new();
         self.write("a reading", false, |db| {
             let json = in_full_steps(reading)?;
-            let transaction = db.unchecked_transaction()?;
             let sql = "INSERT INTO reading VALUES (?1, ?2) ON CONFLICT (login) DO UPDATE SET record = excluded.record";
-            transaction.prepare_cached(sql)?.execute(params![login, json])?;
-            changes = record(&transaction, login, reading)?;
-            transaction.commit()?;
+            changes = as_one(db, || {
+                db.prepare_cached(sql)?.execute(params![login, json])?;
+                record(db, login, reading)
+            })?;
             Ok(0)
         })?;
         Ok(changes)
@@ -203,7 +203,7 @@ impl State {
                 .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             for (series, read_at) in all {
-                let is_gone = read_at.saturating_add(LAG) < cutoff.as_second();
+                let is_gone = read_at.saturating_add_unsigned(LAG) < cutoff.as_second();
                 let deleted =
                     transaction.prepare_cached(DELETE)?.execute(params![series, cutoff.as_second(), is_gone, room])?;
                 room -= i64::try_from(deleted).unwrap_or(room);
@@ -227,6 +227,18 @@ impl State {
         })?;
         Ok(left)
     }
+}
+
+/// All that `work` writes, or nothing of it. With statements that are kept, which `rusqlite::Transaction` has compiled
+/// anew for every poll.
+fn as_one<T>(db: &Connection, work: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    db.prepare_cached("BEGIN")?.execute([])?;
+    let done = work().and_then(|done| db.prepare_cached("COMMIT")?.execute([]).map(|_| done));
+    if done.is_err() {
+        // What failed may have rolled back by itself.
+        let _ = db.execute_batch("ROLLBACK");
+    }
+    done
 }
 
 /// Rows of series ?1 from before ?2, all of them if ?3, at most ?4.
@@ -269,22 +281,18 @@ pub(super) fn rebuild(db: &Connection) {
 
 /// Writes what a reading changed.
 fn record(db: &Connection, login: &str, reading: &Reading) -> rusqlite::Result<Vec<Change>> {
+    let mut known = standing(db, login)?;
     let mut changes = Vec::new();
     for window in &reading.windows {
         let (level, unit) = level_of(window, reading.read_at);
-        let Some(series) = series_of(db, login, window, unit, &level)? else { continue };
-        let newest = format!("SELECT n, {COLUMNS} FROM sample WHERE series = ?1 ORDER BY n DESC LIMIT 1");
-        let before: Option<(i64, Level)> = db
-            .prepare_cached(&newest)?
-            .query_row([series], |row| Ok((row.get(0)?, self::level(row, 1)?)))
-            .optional()?;
-        if before.as_ref().is_some_and(|(_, before)| !is_news(before, &level)) {
+        let Some(standing) = series_of(db, login, &mut known, window, unit, &level)? else { continue };
+        if standing.newest.as_ref().is_some_and(|(_, before)| !is_news(before, &level)) {
             continue;
         }
-        let n = before.as_ref().map_or(1, |(n, _)| n + 1);
+        let n = standing.newest.as_ref().map_or(1, |(n, _)| n + 1);
         let resets_in = level.resets_at.map(|at| at.as_second() - level.at.as_second());
         db.prepare_cached("INSERT INTO sample VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
-            series,
+            standing.id,
             n,
             level.at.as_second(),
             level.used_percent.map(thousandths),
@@ -293,46 +301,79 @@ fn record(db: &Connection, login: &str, reading: &Reading) -> rusqlite::Result<V
             level.limit,
             level.remaining
         ])?;
-        if let Some((_, before)) = before {
+        if let Some((_, before)) = standing.newest.replace((n, level.clone())) {
             changes.push(Change { window: window.id.clone(), label: window.label.clone(), before, after: level });
         }
     }
     Ok(changes)
 }
 
+/// A series as it stands.
+struct Standing {
+    id: i64,
+    window: String,
+    unit: String,
+    label: String,
+    read_at: i64,
+    /// Its last level, and the number of that.
+    newest: Option<(i64, Level)>,
+}
+
+/// Every series of a login, at one go: a poll asks for all of them.
+fn standing(db: &Connection, login: &str) -> rusqlite::Result<Vec<Standing>> {
+    let sql = format!(
+        "SELECT id, window, unit, label, read_at, n, {COLUMNS} FROM series
+         LEFT JOIN sample ON series = id AND n = (SELECT max(n) FROM sample WHERE series = id) WHERE login = ?1"
+    );
+    let standing = |row: &Row<'_>| {
+        let newest = row.get::<_, Option<i64>>(5)?.map(|n| level(row, 6).map(|level| (n, level))).transpose()?;
+        let (window, unit, label) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        Ok(Standing { id: row.get(0)?, window, unit, label, read_at: row.get(4)?, newest })
+    };
+    db.prepare_cached(&sql)?.query_map([login], standing)?.collect()
+}
+
 /// The series that a level belongs to, read now; `None` where it is none: it holds no number, or there are too many.
-fn series_of(
+fn series_of<'a>(
     db: &Connection,
     login: &str,
+    known: &'a mut Vec<Standing>,
     window: &Window,
     unit: &str,
     level: &Level,
-) -> rusqlite::Result<Option<i64>> {
+) -> rusqlite::Result<Option<&'a mut Standing>> {
+    let at = level.at.as_second();
     // A source that knows the percentage alone speaks of the same series; the first amount gives it its unit.
-    let known: Option<i64> = db
-        .prepare_cached(
-            "SELECT id FROM series WHERE login = ?1 AND window = ?2 AND (unit = ?3 OR unit = '' OR ?3 = '')
-             ORDER BY unit = ?3 DESC, id DESC LIMIT 1",
-        )?
-        .query_row(params![login, window.id, unit], |row| row.get(0))
-        .optional()?;
-    let holds_a_number = level.used_percent.is_some() || level.used.is_some() || level.remaining.is_some();
-    if let Some(id) = known {
-        let sql = "UPDATE series SET label = ?2, unit = iif(?3 = '', unit, ?3), read_at = ?4
-                   WHERE id = ?1 AND (label <> ?2 OR unit <> iif(?3 = '', unit, ?3) OR abs(read_at - ?4) >= ?5)";
-        db.prepare_cached(sql)?.execute(params![id, window.label, unit, level.at.as_second(), LAG])?;
-        return Ok(Some(id));
+    let fits = |one: &Standing| one.window == window.id && (one.unit == unit || one.unit.is_empty() || unit.is_empty());
+    let best = (0..known.len()).filter(|i| fits(&known[*i])).max_by_key(|i| (known[*i].unit == unit, known[*i].id));
+    if let Some(best) = best {
+        let standing = &mut known[best];
+        let is_named = standing.label == window.label && (standing.unit == unit || unit.is_empty());
+        if !is_named || standing.read_at.abs_diff(at) >= LAG {
+            if !unit.is_empty() {
+                unit.clone_into(&mut standing.unit);
+            }
+            let sql = "UPDATE series SET label = ?2, unit = ?3, read_at = ?4 WHERE id = ?1";
+            db.prepare_cached(sql)?.execute(params![standing.id, window.label, standing.unit, at])?;
+        }
+        return Ok(Some(standing));
     }
-    if !holds_a_number {
+    let holds_a_number = level.used_percent.is_some() || level.used.is_some() || level.remaining.is_some();
+    if !holds_a_number || known.len() >= MOST_SERIES {
         return Ok(None);
     }
-    let added = db
-        .prepare_cached(
-            "INSERT INTO series (login, window, unit, label, read_at) SELECT ?1, ?2, ?3, ?4, ?5
-             WHERE (SELECT count(*) FROM series WHERE login = ?1) < ?6",
-        )?
-        .execute(params![login, window.id, unit, window.label, level.at.as_second(), MOST_SERIES])?;
-    Ok((added > 0).then(|| db.last_insert_rowid()))
+    let sql = "INSERT INTO series (login, window, unit, label, read_at) VALUES (?1, ?2, ?3, ?4, ?5)";
+    db.prepare_cached(sql)?.execute(params![login, window.id, unit, window.label, at])?;
+    let (window, label) = (window.id.clone(), window.label.clone());
+    known.push(Standing {
+        id: db.last_insert_rowid(),
+        window,
+        unit: unit.to_owned(),
+        label,
+        read_at: at,
+        newest: None,
+    });
+    Ok(known.last_mut())
 }
 
 /// A window as a level, and the unit of its amounts. An amount in yet another unit is left out.

@@ -22,6 +22,8 @@ const MOST_LEVELS: usize = 28 * 24 * 12;
 /// Forecasts that say anything are good for so long, unless a window starts over: four weeks of a busy window are
 /// thousands of levels, and to read them at every poll would cost more than the poll.
 const RENEW: Duration = Duration::from_mins(15);
+/// Those that say nothing are made anew this soon: in less time hardly more is known.
+const RENEW_SILENT: Duration = Duration::from_mins(1);
 /// An answer holds so many levels at most; each window has an equal share.
 const MOST_ANSWERED: usize = 20_000;
 /// Old readings go about once a day, with another wake-up.
@@ -68,7 +70,8 @@ impl Supervisor {
         let now = self.clock.now().moment;
         let is_good = |held: &Held| {
             let says_something = held.forecasts.iter().all(|(_, forecast)| forecast.burn_per_hour.is_some());
-            says_something && held.foreseen_at.is_some_and(|at| now < at + RENEW)
+            let lasts = if says_something { RENEW } else { RENEW_SILENT };
+            held.foreseen_at.is_some_and(|at| now < at + lasts)
         };
         if is_new || !self.accounts.values().any(|held| held.account.goes_by(login) && is_good(held)) {
             self.expect(login, reading);

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 
 use self::alert::Alerting;
 use self::handle::{Ask, Handle, Snapshot, Traffic};
@@ -49,6 +49,8 @@ const CONFIG_DEBOUNCE: Duration = Duration::from_millis(250);
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// Questions that wait for the loop at most; more wait in their connections.
 const QUEUE: usize = 16;
+/// Usage requests under way at most: each holds a connection, and after a start a thousand may be due.
+const IN_FLIGHT: usize = 32;
 /// How often, at most, the watches are followed anew; it rides along with other wake-ups.
 const REARM: Duration = Duration::from_mins(10);
 /// A machine that slept longer than this has to find its network again.
@@ -118,7 +120,8 @@ pub struct Supervisor {
     /// Nothing stored could be read at the start.
     cautious: bool,
     transport: Arc<Transport>,
-    /// Boxed: a node of the map has room for eleven.
+    /// See [`IN_FLIGHT`].
+    room: Arc<Semaphore>,
     accounts: BTreeMap<AccountName, Box<Held>>,
     schedule: Schedule<Wake>,
     timer: Timer,
@@ -197,6 +200,7 @@ impl Supervisor {
             alerting,
             pool: Pool::new(rules, boot.clone(), state.standings(), state.last_used(), now),
             transport: Arc::new(Transport::new(network(&loaded.config))?),
+            room: Arc::new(Semaphore::new(IN_FLIGHT)),
             key: FingerprintKey::new(&state.fingerprint_key()?),
             timer: Timer::new(clock.clone()).map_err(StartError::Timer)?,
             cautious: state.set_aside().is_some(),
@@ -352,10 +356,9 @@ impl Supervisor {
     }
 
     fn on_stop(&mut self) {
-        if self.stopping {
+        if std::mem::replace(&mut self.stopping, true) {
             return;
         }
-        self.stopping = true;
         service::stopping();
         let wait = self.config.refresh.request_deadline + STOP_MARGIN;
         let limit = self.clock.now().moment + wait * self.clock.speed();
@@ -371,8 +374,7 @@ impl Supervisor {
     fn notice_sleep(&mut self) {
         let suspended = clock::suspended();
         if suspended > self.suspended + SLEPT {
-            let accounts: Vec<_> = self.accounts.keys().cloned().collect();
-            for account in accounts {
+            for account in self.accounts.keys().cloned().collect::<Vec<_>>() {
                 self.feed(&account, Input::Woke);
             }
         }

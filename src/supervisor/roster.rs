@@ -33,7 +33,7 @@ const DISCOVERY: Duration = Duration::from_mins(10);
 /// From the poll of one account to that of the next: a thousand fill a minute.
 const TURN: Duration = Duration::from_millis(60);
 
-/// One account and what belongs to it.
+/// One account and what belongs to it. Boxed in the map, whose nodes have room for eleven.
 pub(super) struct Held {
     pub(super) account: Account,
     pub(super) owner: OwnerHandle,

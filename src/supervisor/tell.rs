@@ -3,6 +3,7 @@
 //! `info` for transitions, `warn` only when a person should look. Nothing here can hold a secret: the fields are
 //! states, times and quotad's own phrases.
 
+use std::cell::LazyCell;
 use std::fmt::Write as _;
 
 use crate::clock;
@@ -11,6 +12,9 @@ use crate::policy::account::{Event, GateName};
 use crate::policy::status::{AccountState, AccountView, GateView};
 use crate::policy::time::Stamp;
 use crate::state::history::Change;
+
+/// The status line names so many accounts that are not well; `quotad status` shows all.
+const MOST_NAMED: usize = 8;
 
 /// Writes the line for `event`, seen through the account's view right after it.
 pub(super) fn log(view: &AccountView, event: &Event) {
@@ -108,9 +112,14 @@ pub(super) fn status_line<'a>(views: impl Iterator<Item = &'a AccountView>, refu
         0 => "no account to watch".to_owned(),
         all => format!("{} of {all} accounts ok", ok.len()),
     };
-    for view in odd {
-        let until = view.until.map(|until| until.to_zoned(clock::zone()).strftime(" until %a %H:%M").to_string());
+    // It is asked for after every event, and the zone is a file.
+    let zone = LazyCell::new(clock::zone);
+    for view in odd.iter().take(MOST_NAMED) {
+        let until = view.until.map(|until| until.to_zoned(zone.clone()).strftime(" until %a %H:%M").to_string());
         let _ = write!(line, "; {} {}{}", view.name, view.state.as_str(), until.unwrap_or_default());
+    }
+    if let Some(more @ 1..) = odd.len().checked_sub(MOST_NAMED) {
+        let _ = write!(line, "; {more} more are not");
     }
     if let Some(complaint) = refused.and_then(|complaint| complaint.lines().next()) {
         let _ = write!(line, "; the new config is refused: {complaint}");
@@ -187,5 +196,8 @@ mod tests {
         let named =
             line.strip_prefix("1 of 2 accounts ok; personal throttled until ").unwrap_or_else(|| panic!("{line}"));
         assert!(named.ends_with("; the new config is refused: c.toml:2:1: bad"), "{line}");
+        let crowd = vec![AccountView { until: None, ..sample::throttled() }; 10];
+        let line = status_line(crowd.iter(), None);
+        assert!(line.ends_with("; personal throttled; 2 more are not"), "{line}");
     }
 }

@@ -162,15 +162,15 @@ pub struct Window {
     pub status: WindowStatus,
     /// Percent used as the vendor gave it: may exceed 100 or be negative. Never NaN or infinite.
     pub used_percent: Option<f64>,
-    /// Amount used.
+    /// Amount used. Boxed, as the other amounts: most windows have none, and an account keeps many windows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub used: Option<Amount>,
+    pub used: Option<Box<Amount>>,
     /// Amount allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Amount>,
+    pub limit: Option<Box<Amount>>,
     /// Amount left.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub remaining: Option<Amount>,
+    pub remaining: Option<Box<Amount>>,
     /// When the vendor says the window starts over.
     pub resets_at: Option<Timestamp>,
 }

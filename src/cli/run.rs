@@ -78,7 +78,9 @@ async fn daemon(setup: Setup, socket: &Path) -> Result<(), Failure> {
     tracing::info!(event = "started", version = env!("CARGO_PKG_VERSION"), "quotad is running");
     service::ready();
     // A task, since to wake the runtime's own future costs a system call each time.
-    let _ = tokio::spawn(supervisor.run(Some(signals), std::future::pending())).await;
+    if let Err(died) = tokio::spawn(supervisor.run(Some(signals), std::future::pending())).await {
+        std::panic::resume_unwind(died.into_panic());
+    }
     stop.cancel();
     let _ = (serving.await, scraped.await);
     tracing::info!(event = "stopped", "quotad has stopped");

@@ -227,8 +227,8 @@ mod tests {
         windows.push(model::Window {
             label: "extra spend".to_owned(),
             used_percent: Some(100.2),
-            used: Some(sample::euros("50.10")),
-            limit: Some(sample::euros("50.00")),
+            used: Some(sample::euros("50.10").into()),
+            limit: Some(sample::euros("50.00").into()),
             organisation: Some("Acme".to_owned()),
             resets_at: Some(sample::at("2026-11-28T23:00:00Z")),
             ..sample::window()

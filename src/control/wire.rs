@@ -106,11 +106,11 @@ pub struct Window {
     /// Percent used; null when unknown, and once `resets_at` has passed.
     pub used_percent: Option<f64>,
     /// Amount used; null under the same conditions.
-    pub used: Option<Amount>,
+    pub used: Option<Box<Amount>>,
     /// Amount allowed.
-    pub limit: Option<Amount>,
+    pub limit: Option<Box<Amount>>,
     /// Amount left; null under the same conditions.
-    pub remaining: Option<Amount>,
+    pub remaining: Option<Box<Amount>>,
     /// When the window starts over.
     pub resets_at: Option<Stamp>,
     /// Whether that moment has passed without a reading since.
@@ -474,8 +474,8 @@ mod tests {
     fn once_a_reset_has_passed_the_old_numbers_are_null_and_the_reading_is_stale() {
         let mut view = sample::throttled();
         let window = &mut Arc::make_mut(view.reading.as_mut().unwrap()).windows[0];
-        let (used, limit) = (sample::euros("1.00"), sample::euros("5.00"));
-        (window.used, window.limit, window.remaining) = (Some(used), Some(limit.clone()), Some(sample::euros("4.00")));
+        let (used, limit) = (Some(sample::euros("1.00").into()), Some(sample::euros("5.00").into()));
+        (window.used, window.limit, window.remaining) = (used, limit.clone(), Some(sample::euros("4.00").into()));
         let resets_at = window.resets_at.unwrap();
         view.interval = std::time::Duration::from_hours(24);
 
@@ -488,7 +488,7 @@ mod tests {
         assert_eq!(after.windows[0].used_percent, None);
         assert_eq!((before.headroom_percent, after.headroom_percent), (Some(58.5), None));
         assert_eq!((&after.windows[0].used, &after.windows[0].remaining), (&None, &None));
-        assert_eq!(after.windows[0].limit, Some(limit), "a limit is not spent by a reset");
+        assert_eq!(after.windows[0].limit, limit, "a limit is not spent by a reset");
     }
 
     #[test]

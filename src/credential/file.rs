@@ -390,7 +390,7 @@ fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadat
     if !metadata.is_file() {
         return Err(io::Error::from(ErrorKind::InvalidInput).into());
     }
-    let real_path = real_path(&file, path, &metadata)?;
+    let real_path = real_path(&file, path)?;
     let Wanted::Whole(largest) = wanted else { return Ok((Vec::new().into(), metadata, real_path)) };
     let mut raw = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or_default() + 1);
     file.take(largest + 1).read_to_end(&mut raw)?;
@@ -401,12 +401,12 @@ fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadat
     Ok((raw, metadata, real_path))
 }
 
-/// Where an open file lies. The kernel knows; to ask it about every directory on the way was a thirtieth of the CPU of
-/// a poll, and could come to another file than the one that is open.
-fn real_path(file: &File, path: &Path, metadata: &Metadata) -> io::Result<PathBuf> {
+/// Where the file at a path lies behind all symlinks. Mostly there are none, and the kernel says so of the open file at
+/// once: to ask it about every directory on the way was a thirtieth of the CPU of a poll.
+fn real_path(file: &File, path: &Path) -> io::Result<PathBuf> {
     let told = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    // Of a file that was replaced just now, and of one that no path leads to, it says other things.
-    match told.ok().filter(|told| told.is_absolute() && metadata.nlink() > 0) {
+    // Of a file that was renamed or replaced just now it says where that went, which is not where the login is.
+    match told.ok().filter(|told| told == path) {
         Some(told) => Ok(told),
         None => fs::canonicalize(path),
     }

@@ -206,7 +206,9 @@ impl Watch {
                 }
             }
             for (dir, names) in &followed {
-                self.interest.entry(dir.clone()).or_default().extend(names.iter().cloned());
+                let of_all = self.interest.entry(dir.clone()).or_default();
+                of_all.reserve_exact(names.len());
+                of_all.extend(names.iter().cloned());
             }
             self.interest.retain(|_, names| !names.is_empty());
             let refused = self.arm(&followed);

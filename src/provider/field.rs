@@ -143,8 +143,8 @@ impl Decimal {
     }
 
     /// This much of `unit`.
-    pub fn of(self, unit: &str) -> Amount {
-        Amount { amount: self.to_string(), unit: unit.to_owned() }
+    pub fn of(self, unit: &str) -> Box<Amount> {
+        Box::new(Amount { amount: self.to_string(), unit: unit.to_owned() })
     }
 
     /// `self` − `other`, unless it does not fit.

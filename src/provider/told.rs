@@ -32,8 +32,8 @@ pub(super) fn told(outcome: &UsageOutcome) -> Vec<String> {
         UsageOutcome::NoPermission { said } => return vec![format!("no permission: {said}")],
         UsageOutcome::Failed { failure, .. } => return vec![format!("failed: {failure:?}")],
     };
-    let amount = |amount: &Option<Amount>| {
-        amount.as_ref().map_or_else(|| "-".to_owned(), |Amount { amount, unit }| format!("{amount} {unit}"))
+    let amount = |amount: &Option<Box<Amount>>| {
+        amount.as_deref().map_or_else(|| "-".to_owned(), |Amount { amount, unit }| format!("{amount} {unit}"))
     };
     let lines = windows.iter().map(|window| {
         let status = match window.status {

@@ -86,7 +86,7 @@ impl ClaudeCache {
 #[derive(Debug)]
 struct CacheFile {
     path: PathBuf,
-    /// Its directory, when the file was last another one.
+    /// Its directory, as of when the file was last seen to be another one, or none.
     is_near: bool,
     seen: Option<Version>,
     cached: Option<Cached>,
@@ -105,7 +105,7 @@ impl CacheFile {
     fn cached(&mut self) -> Option<Cached> {
         let before = self.seen;
         let renewed = self.renew();
-        if !self.is_near || self.seen != before {
+        if !self.is_near || renewed.is_err() || self.seen != before {
             self.is_near = self.path.parent().is_some_and(disk::is_near);
         }
         // A file that cannot be read now says nothing now.

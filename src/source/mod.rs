@@ -12,7 +12,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::SystemTime;
 
 use rustix::fs::OFlags;
@@ -102,8 +102,12 @@ impl Reader {
 
     /// [`LocalFiles::dirs`], if they have changed since this was last asked.
     pub fn new_dirs(&mut self) -> Option<Vec<PathBuf>> {
-        // While they are being read, they are about to be told.
-        let dirs = self.files.try_lock().ok()?.dirs();
+        let dirs = match self.files.try_lock() {
+            Ok(files) => files.dirs(),
+            Err(TryLockError::Poisoned(files)) => files.into_inner().dirs(),
+            // They are being read, and about to be told.
+            Err(TryLockError::WouldBlock) => return None,
+        };
         (self.told.as_ref() != Some(&dirs)).then(|| self.told.insert(dirs).clone())
     }
 }

@@ -353,8 +353,10 @@ fn series_of<'a>(
             if !unit.is_empty() {
                 unit.clone_into(&mut standing.unit);
             }
+            window.label.clone_into(&mut standing.label);
+            standing.read_at = at;
             let sql = "UPDATE series SET label = ?2, unit = ?3, read_at = ?4 WHERE id = ?1";
-            db.prepare_cached(sql)?.execute(params![standing.id, window.label, standing.unit, at])?;
+            db.prepare_cached(sql)?.execute(params![standing.id, standing.label, standing.unit, at])?;
         }
         return Ok(Some(standing));
     }
@@ -380,7 +382,7 @@ fn series_of<'a>(
 fn level_of(window: &Window, at: Stamp) -> (Level, &str) {
     let amounts = [&window.used, &window.limit, &window.remaining];
     let unit = amounts.iter().find_map(|amount| amount.as_ref()).map_or("", |amount| &*amount.unit);
-    let of = |amount: &Option<Amount>| amount.as_ref().filter(|a| a.unit == unit).map(|a| a.amount.clone());
+    let of = |amount: &Option<Box<Amount>>| amount.as_ref().filter(|a| a.unit == unit).map(|a| a.amount.clone());
     let level = Level {
         at: stamp(at.as_second()),
         used_percent: window.used_percent.filter(|percent| percent.is_finite()),
@@ -481,7 +483,7 @@ mod tests {
     #[test]
     fn a_row_is_written_when_a_number_changes_or_the_reset_moves_by_more_than_jitter() {
         type Case = (&'static str, Window, Window, bool);
-        let spent = |used: Option<Amount>| Window { used, ..window(None, 900) };
+        let spent = |used: Option<Box<Amount>>| Window { used, ..window(None, 900) };
         let cases: [Case; 14] = [
             ("the same", window(40.0, 900), window(40.0, 900), false),
             ("a thousandth", window(40.0, 900), window(40.001, 900), true),
@@ -494,9 +496,19 @@ mod tests {
             ("no time is told, before it has passed", window(40.0, 900), window(40.0, None), false),
             ("no time is told, after it has passed", window(40.0, 50), window(40.0, None), true),
             ("no percentage is told", window(40.0, 900), window(None, 900), false),
-            ("money, to the last digit", spent(Some(euros("50.030"))), spent(Some(euros("50.031"))), true),
-            ("the same money", spent(Some(euros("50.03"))), spent(Some(euros("50.03"))), false),
-            ("money is not told", spent(Some(euros("50.03"))), Window { used_percent: Some(3.0), ..spent(None) }, true),
+            (
+                "money, to the last digit",
+                spent(Some(euros("50.030").into())),
+                spent(Some(euros("50.031").into())),
+                true,
+            ),
+            ("the same money", spent(Some(euros("50.03").into())), spent(Some(euros("50.03").into())), false),
+            (
+                "money is not told",
+                spent(Some(euros("50.03").into())),
+                Window { used_percent: Some(3.0), ..spent(None) },
+                true,
+            ),
         ];
         for (why, before, after, is_news) in cases {
             let (_dir, state) = open();
@@ -518,7 +530,8 @@ mod tests {
     #[test]
     fn a_level_comes_back_as_it_was_read_with_what_it_replaced() {
         let (dir, state) = open();
-        let spent = Window { used: Some(euros("50.03")), limit: Some(euros("100.00")), ..window(41.5, 900) };
+        let spent =
+            Window { used: Some(euros("50.03").into()), limit: Some(euros("100.00").into()), ..window(41.5, 900) };
         store(&state, 0, window(0.1 + 0.2, None));
         let changes = store(&state, 60, spent.clone());
         let before =
@@ -547,7 +560,7 @@ mod tests {
     fn another_currency_is_another_series_and_a_window_without_a_number_is_none() {
         let (_dir, state) = open();
         let spent = |unit: &str| Window {
-            used: Some(Amount { amount: "1.00".to_owned(), unit: unit.to_owned() }),
+            used: Some(Box::new(Amount { amount: "1.00".to_owned(), unit: unit.to_owned() })),
             ..window(None, None)
         };
         for (second, unit) in [(0, "EUR"), (1, "USD"), (2, "EUR")] {

@@ -1,26 +1,27 @@
 //! The one loop: select, turn what happened into an [`Input`], let the policy decide, perform its actions.
 //!
 //! Owns every account's state machine, the schedule with its single timer, the state, and the snapshot that everyone
-//! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests
-//! and file work run beside it and report back. `roster` turns the config into accounts, `perform` does what the
+//! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests,
+//! and file work that may take a while, run beside it and report back. `line` holds back polls, `roster` turns the config into accounts, `perform` does what the
 //! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `history` keeps
 //! the past, `alert` hands on what is worth an alert, `handle` is what others see.
 
 pub mod alert;
 pub mod handle;
 pub mod history;
+mod line;
 mod perform;
 pub mod pool;
 pub mod reach;
 mod roster;
 mod tell;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use self::alert::Alerting;
 use self::handle::{Ask, Handle, Snapshot, Traffic};
@@ -49,8 +50,6 @@ const CONFIG_DEBOUNCE: Duration = Duration::from_millis(250);
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// Questions that wait for the loop at most; more wait in their connections.
 const QUEUE: usize = 16;
-/// Usage requests under way at most: each holds a connection, and after a start a thousand may be due.
-const IN_FLIGHT: usize = 32;
 /// How often, at most, the watches are followed anew; it rides along with other wake-ups.
 const REARM: Duration = Duration::from_mins(10);
 /// A machine that slept longer than this has to find its network again.
@@ -120,9 +119,9 @@ pub struct Supervisor {
     /// Nothing stored could be read at the start.
     cautious: bool,
     transport: Arc<Transport>,
-    /// See [`IN_FLIGHT`].
-    room: Arc<Semaphore>,
     accounts: BTreeMap<AccountName, Box<Held>>,
+    /// See [`line`].
+    line: VecDeque<AccountName>,
     schedule: Schedule<Wake>,
     timer: Timer,
     watch: Watch,
@@ -200,7 +199,6 @@ impl Supervisor {
             alerting,
             pool: Pool::new(rules, boot.clone(), state.standings(), state.last_used(), now),
             transport: Arc::new(Transport::new(network(&loaded.config))?),
-            room: Arc::new(Semaphore::new(IN_FLIGHT)),
             key: FingerprintKey::new(&state.fingerprint_key()?),
             timer: Timer::new(clock.clone()).map_err(StartError::Timer)?,
             cautious: state.set_aside().is_some(),
@@ -215,6 +213,7 @@ impl Supervisor {
             boot,
             dice: Chance,
             accounts: BTreeMap::new(),
+            line: VecDeque::new(),
             schedule: Schedule::new(),
             watch: Watch::new(),
             suspended: clock::suspended(),
@@ -320,6 +319,7 @@ impl Supervisor {
         for wake in self.schedule.take_due(now.moment) {
             self.on_wake(wake);
         }
+        self.let_in();
         self.note_recovery();
         // While nothing can be stored, only what is asked for and the timer try.
         if !self.schedule.is_set(&Wake::Storage) {
@@ -331,7 +331,7 @@ impl Supervisor {
 
     fn on_wake(&mut self, wake: Wake) {
         match wake {
-            Wake::Account(account) => self.feed(&account, Input::Timer),
+            Wake::Account(account) => self.wake(account),
             Wake::Config => self.reload(),
             Wake::Discovery => self.enrol(),
             Wake::Watchdog => self.feed_watchdog(self.clock.now()),

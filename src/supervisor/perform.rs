@@ -149,10 +149,9 @@ impl Supervisor {
             return;
         }
         let (owner, config, reporter) = (held.owner.clone(), held.config.clone(), held.reporter.clone());
-        let (transport, clock, room) = (self.transport.clone(), self.clock.clone(), self.room.clone());
+        let (transport, clock) = (self.transport.clone(), self.clock.clone());
         let deadline = self.config.poll.request_deadline;
         tokio::spawn(async move {
-            let _place = room.acquire().await;
             let provider = provider::of(config.provider);
             let at = clock.now().stamp;
             let began = Instant::now();

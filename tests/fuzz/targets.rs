@@ -103,7 +103,7 @@ fn usage(body: &[u8]) {
             assert!(window.resets_at.is_none_or(|at| said.times.contains(&at)), "{id}: nobody said when: {window:?}");
             let money = [&window.used, &window.limit];
             assert!(money.into_iter().flatten().all(|amount| said.has_minor(amount)), "{id}: {window:?}");
-            assert!(window.remaining.iter().all(is_amount), "{id}: {window:?}");
+            assert!(window.remaining.iter().all(|amount| is_amount(amount)), "{id}: {window:?}");
         }
     }
 }

@@ -1,10 +1,12 @@
 //! A usage endpoint whose window starts again at every refused request (claudebar#8): whoever keeps asking stays out.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use quotad::clock::Clock;
 use quotad::config;
-use quotad::demo::vendor::{Budget, RetryAfter, Vendor, credential_file_json};
+use quotad::demo::vendor::{Answer, Budget, RetryAfter, Vendor, credential_file_json};
 use quotad::paths::Paths;
 use quotad::state::State;
 use quotad::supervisor::{Setup, Supervisor};
@@ -66,4 +68,48 @@ fn a_window_that_restarts_on_every_refused_request_is_got_out_of() {
         assert!(answered > refused, "it stays out: {requests:?}");
         assert!(requests.len() <= 75, "more than one every five minutes: {requests:?}");
     }
+}
+
+/// Eighty accounts that are due at the same moment, at a server that takes a third of a second for each.
+#[test]
+fn of_many_accounts_that_are_due_at_once_few_ask_at_once_and_all_are_asked() {
+    const AT_ONCE: usize = 32;
+    crate::no_errors::watch();
+    let home = tempfile::tempdir().unwrap();
+    let vendor = Vendor::start(Clock::real()).unwrap();
+    vendor.usage().always(Answer::Drip { delay: Duration::from_millis(20) });
+    let mut text = "[poll]\ninterval = \"2s\"\n".to_owned();
+    for account in 0..80 {
+        let name = format!("a{account}");
+        let tokens = vendor.with(|world| world.login(&name, Duration::from_secs(24 * 3600), vendor.now()));
+        let file = home.path().join(&name);
+        quotad::disk::store_private(&file, credential_file_json(&tokens, |_| {}).as_bytes()).unwrap();
+        let (file, url) = (file.display(), vendor.usage_url());
+        let _ =
+            writeln!(text, "[accounts.{name}]\nprovider = \"claude\"\ncredentials = \"{file}\"\nusage-url = \"{url}\"");
+    }
+    let paths = Paths::in_home(home.path());
+    let loaded = config::parse(&text, &home.path().join("config.toml"), &paths).unwrap();
+    let state = State::open(&paths.state_dir).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = || vendor.with(|world| world.usage_requests().map(|call| call.token.clone()).collect::<BTreeSet<_>>());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    runtime.block_on(async {
+        let clock = Clock::real();
+        let setup = Setup { loaded, config_file: None, paths, state, clock, logging: None, read_only: false };
+        let (supervisor, _handle) = Supervisor::start(setup).unwrap();
+        let all_asked = async {
+            while asked().len() < 80 && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        supervisor.run(None, all_asked).await;
+    });
+    assert_eq!(asked().len(), 80);
+    let mut arrived: Vec<Instant> = vendor.with(|world| world.usage_requests().map(|call| call.arrived).collect());
+    arrived.sort();
+    // Of so many and one more, the first to be answered was answered before the last one left.
+    let takes = Duration::from_millis(15 * 20);
+    let crowd = arrived.windows(AT_ONCE + 1).find(|crowd| crowd[AT_ONCE] - crowd[0] < takes);
+    assert!(crowd.is_none(), "{} asked within {takes:?}", AT_ONCE + 1);
 }

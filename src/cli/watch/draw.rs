@@ -318,8 +318,8 @@ mod tests {
             label: "週間の枠 🚀 (全モデル)".to_owned(),
             used_percent: Some(93.0),
             resets_at: Some(sample::at("2026-11-28T23:00:00Z")),
-            used: Some(sample::euros("50.10")),
-            limit: Some(sample::euros("50.00")),
+            used: Some(sample::euros("50.10").into()),
+            limit: Some(sample::euros("50.00").into()),
             ..sample::window()
         });
         windows.push(model::Window {

@@ -3,7 +3,7 @@
 //! Owns the shape of the conversation, no decision.
 
 use super::{Account, Activity, LoginRecord, Record};
-use crate::policy::time::Now;
+use crate::policy::time::{Moment, Now};
 use std::time::Duration;
 
 use crate::model::{AccountName, Credential, Exchange, Fingerprint, LocalReading, ProviderId, Reading, UsageOutcome};
@@ -237,6 +237,18 @@ impl Account {
     pub fn is_due_soon(&self, now: Now) -> bool {
         let soon = now.moment + Duration::from_secs(1);
         self.activity != Activity::Idle || self.poll.is_some() || self.next_wake(now).is_some_and(|at| at <= soon)
+    }
+
+    /// Whether the shell does something for it.
+    pub fn is_busy(&self) -> bool {
+        self.activity != Activity::Idle
+    }
+
+    /// Whether all it would do now is to begin a poll. One that has begun is not held back, nor is what has to do with
+    /// the login.
+    pub fn is_about_to_poll(&self, now: Now) -> bool {
+        let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now.moment);
+        self.poll.is_none() && is_due(self.poll_at(now)) && !is_due(self.look_at) && !is_due(self.refresh_at(now))
     }
 
     /// Whether the state it shows is more than a step on the way to another.

@@ -160,10 +160,17 @@ impl Account {
         }
     }
 
-    /// Keeps the last exchanges, for `explain`.
+    /// Keeps the last exchanges, for `explain`; of those that were answered as they should be only a few, so that what
+    /// was refused is not lost among them.
     pub(super) fn note_exchange(&mut self, exchange: Exchange) {
         const KEPT: usize = 20;
-        if self.exchanges.len() >= KEPT {
+        const ANSWERED: usize = 4;
+        let is_answered = |exchange: &Exchange| exchange.status == Some(200);
+        let mut answered = (0..self.exchanges.len()).filter(|i| is_answered(&self.exchanges[*i]));
+        let oldest_answered = answered.next();
+        if is_answered(&exchange) && answered.count() + 1 >= ANSWERED {
+            oldest_answered.map(|oldest| self.exchanges.remove(oldest));
+        } else if self.exchanges.len() >= KEPT {
             self.exchanges.remove(0);
         }
         self.exchanges.push(Arc::new(exchange));

@@ -146,6 +146,7 @@ fn extra_spend(body: &Value) -> Option<Window> {
         return None;
     };
     let remaining = limit.as_ref().zip(used.as_ref()).and_then(|(limit, used)| limit.less(used));
+    let amount = |money: Money| Box::new(money.into_amount());
     Some(Window {
         id: EXTRA_SPEND.to_owned(),
         label: "extra spend".to_owned(),
@@ -153,9 +154,9 @@ fn extra_spend(body: &Value) -> Option<Window> {
         organisation: None,
         status: WindowStatus::Active,
         used_percent: field::number(percent),
-        used: used.map(Money::into_amount),
-        limit: limit.map(Money::into_amount),
-        remaining: remaining.map(Money::into_amount),
+        used: used.map(amount),
+        limit: limit.map(amount),
+        remaining: remaining.map(amount),
         resets_at: None,
     })
 }
@@ -388,7 +389,7 @@ mod tests {
         let spend = json!({"enabled": true, "used": {"amount_minor": 1, "currency": "EUR", "exponent": 2},
                            "limit": {"amount_minor": 5, "exponent": 0}});
         let window = windows(&json!({"spend": spend})).unwrap().remove(0);
-        assert_eq!(window.limit, Some(Amount { amount: "5".to_owned(), unit: "credits".to_owned() }));
+        assert_eq!(window.limit, Some(Box::new(Amount { amount: "5".to_owned(), unit: "credits".to_owned() })));
         assert_eq!(window.remaining, None);
     }
 

@@ -248,7 +248,7 @@ fn a_try_that_would_fall_on_the_next_poll_is_the_next_poll() {
 }
 
 #[test]
-fn the_last_twenty_exchanges_are_kept_with_what_they_meant() {
+fn the_last_exchanges_are_kept_with_what_they_meant_and_no_answer_hides_a_refusal() {
     let mut rules = own_grant();
     rules.retries = 0;
     let outcomes = [
@@ -278,9 +278,21 @@ fn the_last_twenty_exchanges_are_kept_with_what_they_meant() {
     let mut world = World::new(vendors_file());
     world.file = Credential::Login(world.login(1, 30 * DAY));
     world.run(DAY);
-    let kept: Vec<_> = world.view().exchanges.iter().map(|exchange| exchange.at).collect();
+    let kept = |world: &World| world.view().exchanges.iter().map(|kept| (kept.at, kept.status)).collect::<Vec<_>>();
+    let answered = kept(&world);
+    assert_eq!(answered.len(), 4);
+    assert!(answered.is_sorted() && answered[3].0 == world.now().stamp, "oldest first: {answered:?}");
+    let mut refusals = 0;
+    let mut world = World::new(rules).with_usage(move |_| {
+        refusals += 1;
+        if refusals <= 30 { limited(None) } else { UsageOutcome::Answered { windows: Vec::new(), plan: None } }
+    });
+    world.file = Credential::Login(world.login(1, 300 * DAY));
+    world.run(100 * DAY);
+    let kept = kept(&world);
     assert_eq!(kept.len(), 20);
-    assert!(kept.is_sorted() && kept.last() == Some(&world.now().stamp), "oldest first: {kept:?}");
+    assert!(kept.is_sorted(), "oldest first: {kept:?}");
+    assert_eq!(kept.iter().filter(|(_, status)| *status == Some(200)).count(), 4);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! [`Fingerprint`], so these types may be logged, stored and sent without a second thought.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -289,7 +289,7 @@ pub struct LocalReading {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Whereabouts {
     /// In this file, as spelt: symlinks are not followed.
-    File(PathBuf),
+    File(Arc<Path>),
     /// In this environment variable of the daemon: a key, never a refresh token.
     Variable(String),
 }

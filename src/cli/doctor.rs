@@ -102,7 +102,7 @@ impl Patient<'_> {
             found = logins_in(&places[..1], |_| true);
         }
         let account = |(name, place): (String, &LoginPlace)| {
-            let at = Whereabouts::File(place.here.clone());
+            let at = Whereabouts::File(place.here.as_path().into());
             Some(Account::discovered(AccountName::parse(&name).ok()?, place.provider, at, &loaded.config.poll))
         };
         found.into_iter().filter_map(account).collect()

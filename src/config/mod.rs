@@ -417,7 +417,7 @@ mod tests {
     fn the_minimal_file_lists_one_account_that_is_never_written() {
         let Loaded { config, notes, .. } = parsed(include_str!("../../config/minimal.toml"));
         let name = AccountName::parse("personal").unwrap();
-        let file = Whereabouts::File("/home/ada/.claude/.credentials.json".into());
+        let file = Whereabouts::File(Path::new("/home/ada/.claude/.credentials.json").into());
         let account = Account::discovered(name.clone(), ProviderId::new("claude"), file, &Config::default().poll);
         assert_eq!((account.owner, account.refresh), (CredentialOwner::Vendor, RefreshMode::Never));
         assert_eq!(config.accounts, Accounts::Listed(BTreeMap::from([(name, Arc::new(account))])));
@@ -773,7 +773,7 @@ usage-url = \"http://example.com\"
         let found = Account::discovered(
             name,
             ProviderId::new("claude"),
-            Whereabouts::File("/c".into()),
+            Whereabouts::File(Path::new("/c").into()),
             &discovered.config.poll,
         );
         assert_eq!(found.interval, minutes(5));
@@ -795,7 +795,7 @@ usage-url = \"http://example.com\"
         let Accounts::Listed(accounts) = parsed(text).config.accounts else { panic!("not listed") };
         let own = accounts.into_values().next().unwrap();
         assert_eq!((own.owner, own.refresh), (CredentialOwner::Quotad, RefreshMode::Always));
-        assert_eq!(own.credentials, Whereabouts::File("/home/ada/grant/.credentials.json".into()));
+        assert_eq!(own.credentials, Whereabouts::File(Path::new("/home/ada/grant/.credentials.json").into()));
 
         let env = |name: &str| (name == "CLAUDE_CONFIG_DIR").then(|| "/home/ada/grant".into());
         let relocated = Paths { places: crate::paths::login_places(Path::new("/home/ada"), env), ..paths() };

@@ -209,7 +209,7 @@ pub(super) fn whereabouts(home: &Path) -> impl Fn(&Value<'_>) -> Read<Whereabout
             Ok(Whereabouts::Variable(name.to_owned()))
         }
         Some(_) => Flaw::of(value, "must name a variable after `env:`, such as `env:ZAI_API_KEY`", "there is no key"),
-        None => file(value).map(Whereabouts::File),
+        None => file(value).map(|file| Whereabouts::File(file.into())),
     }
 }
 

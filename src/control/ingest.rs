@@ -54,7 +54,7 @@ async fn whose(handle: &Handle, credentials: PathBuf) -> Option<AccountName> {
     let snapshot = handle.snapshot();
     let claude = snapshot.accounts.iter().filter(|view| view.provider.as_str() == "claude");
     let known: Vec<(AccountName, PathBuf)> =
-        claude.map(|view| (view.name.clone(), PathBuf::from(&view.credentials.path))).collect();
+        claude.map(|view| (view.name.clone(), PathBuf::from(&*view.credentials.path))).collect();
     let find = |known: &[(AccountName, PathBuf)], is_it: &dyn Fn(&Path) -> bool| {
         known.iter().find(|(_, path)| is_it(path)).map(|(name, _)| name.clone())
     };

@@ -283,7 +283,7 @@ impl Window {
 impl Credentials {
     fn of(view: &status::CredentialView) -> Self {
         Self {
-            path: view.path.clone(),
+            path: view.path.to_string(),
             owner: word(view.owner),
             refresh: word(view.refresh),
             expires_at: view.expires_at.map(past),
@@ -412,7 +412,7 @@ pub(crate) mod sample {
             next_poll_at: until,
             interval: Duration::from_mins(10),
             credentials: CredentialView {
-                path: "/home/u/.claude/.credentials.json".to_owned(),
+                path: "/home/u/.claude/.credentials.json".into(),
                 owner: CredentialOwner::Vendor,
                 refresh: RefreshMode::WhenIdle,
                 expires_at: Some(at("2026-11-25T18:00:00Z")),

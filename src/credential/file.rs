@@ -449,7 +449,7 @@ mod tests {
     }
 
     fn claude(owner: CredentialOwner, path: &Path, home: Option<&Path>) -> CredentialFile {
-        CredentialFile::new(Whereabouts::File(path.to_owned()), ProviderId::new("claude"), owner, home)
+        CredentialFile::new(Whereabouts::File(path.into()), ProviderId::new("claude"), owner, home)
     }
 
     fn look_as(owner: CredentialOwner, path: &Path) -> Found {
@@ -648,7 +648,8 @@ mod tests {
         let path = home.path().join("zai.key");
         write(&path, "FAKE-KEY");
         let zai = ProviderId::new("zai");
-        let mut file = CredentialFile::new(Whereabouts::File(path), zai, CredentialOwner::Vendor, Some(home.path()));
+        let mut file =
+            CredentialFile::new(Whereabouts::File(path.into()), zai, CredentialOwner::Vendor, Some(home.path()));
         assert_eq!(file.look(&key()).credential.login().unwrap().identity, None);
     }
 

@@ -61,7 +61,7 @@ pub fn inspect(path: &Path, provider: ProviderId, owner: CredentialOwner, home: 
     Inspection {
         links: ways.into_iter().map(said).collect(),
         place: place(path),
-        credential: look(CredentialFile::new(Whereabouts::File(path.to_owned()), provider, owner, home)),
+        credential: look(CredentialFile::new(Whereabouts::File(path.into()), provider, owner, home)),
         locks: if owner == CredentialOwner::Vendor { vendor_lock::observe(dir) } else { Vec::new() },
     }
 }

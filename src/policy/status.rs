@@ -173,10 +173,10 @@ pub struct AccountView {
 }
 
 /// The credential file of an account, as shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialView {
     /// Where it lies.
-    pub path: String,
+    pub path: Arc<str>,
     /// Who writes it.
     pub owner: CredentialOwner,
     /// The refresh mode in force.
@@ -262,7 +262,7 @@ mod tests {
             next_poll_at: None,
             interval: Duration::from_mins(10),
             credentials: CredentialView {
-                path: String::new(),
+                path: "".into(),
                 owner: CredentialOwner::Vendor,
                 refresh: RefreshMode::Never,
                 expires_at: None,

@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_key_reaches_the_host_of_its_own_region_only() {
         let variable = |name: &str| Whereabouts::Variable(name.to_owned());
-        let file = |path: &str| Whereabouts::File(path.into());
+        let file = |path: &str| Whereabouts::File(std::path::Path::new(path).into());
         for (at, host) in [
             (variable("ZAI_API_KEY"), GLOBAL),
             (variable("Z_AI_API_KEY"), GLOBAL),

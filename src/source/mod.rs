@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_login_in_a_file_of_claude_or_codex_has_local_files() {
         let home = Path::new("/home/u");
-        let file = || Whereabouts::File("/home/u/.x/login.json".into());
+        let file = || Whereabouts::File(Path::new("/home/u/.x/login.json").into());
         let has = |provider, at| LocalFiles::of(ProviderId::new(provider), &at, home).is_some();
         assert!(has("claude", file()) && has("codex", file()));
         assert!(!has("copilot", file()) && !has("codex", Whereabouts::Variable("KEY".into())));
@@ -161,7 +161,7 @@ mod tests {
     async fn a_session_file_of_a_new_day_is_noticed_and_read() {
         let home = tempfile::tempdir().unwrap();
         let name = AccountName::parse("codex").unwrap();
-        let at = Whereabouts::File(home.path().join("auth.json"));
+        let at = Whereabouts::File(home.path().join("auth.json").into());
         let files = LocalFiles::of(ProviderId::new("codex"), &at, home.path()).unwrap();
         let (report, mut reports) = mpsc::unbounded_channel();
         let reporter = Reporter { account: name.clone(), born: 7, reports: report };

@@ -129,8 +129,12 @@ mod tests {
         ] {
             let (name, id) = (AccountName::parse(provider).unwrap(), provider::ALL.map(provider::Provider::id));
             let id = id.into_iter().find(|id| id.as_str() == provider).unwrap();
-            let account =
-                config::Account::discovered(name, id, Whereabouts::File(file.into()), &Config::default().poll);
+            let account = config::Account::discovered(
+                name,
+                id,
+                Whereabouts::File(Path::new(file).into()),
+                &Config::default().poll,
+            );
             assert_eq!(log_in(&account, &paths).as_deref(), line.as_ref().copied(), "{file}");
         }
     }
@@ -169,7 +173,8 @@ mod tests {
             ("cursor", "/srv/c/state.vscdb", vendor, "login", "login"),
             ("zai", "/srv/z/key", vendor, "off", "ZAI_API_KEY"),
         ] {
-            let found = [false, true].map(|hands_out| of(provider, Whereabouts::File(file.into()), owner, hands_out));
+            let found = [false, true]
+                .map(|hands_out| of(provider, Whereabouts::File(Path::new(file).into()), owner, hands_out));
             assert_eq!(found, [without, with], "{provider} {file} {owner:?}");
         }
         let variable = Whereabouts::Variable("ZAI_API_KEY".to_owned());
@@ -179,7 +184,7 @@ mod tests {
     #[test]
     fn what_would_lead_a_client_elsewhere_is_taken_away() {
         let paths = Paths::in_home(Path::new("/home/ada"));
-        let file = Whereabouts::File("/home/ada/.claude/.credentials.json".into());
+        let file = Whereabouts::File(Path::new("/home/ada/.claude/.credentials.json").into());
         let name = AccountName::parse("a").unwrap();
         let account = config::Account::discovered(name, ProviderId::new("claude"), file, &Config::default().poll);
         let Reach { variables, token } = reach(&account, &paths, true).unwrap();

@@ -111,7 +111,7 @@ impl Supervisor {
         let is_there = |path: &Path| path.symlink_metadata().is_ok() || is_known(path);
         let mut logins: Vec<_> = logins_in(&self.paths.places, is_there)
             .into_iter()
-            .map(|(name, place)| (name, place.provider, Whereabouts::File(place.here.clone())))
+            .map(|(name, place)| (name, place.provider, Whereabouts::File(place.here.as_path().into())))
             .collect();
         for (provider, variable) in &self.paths.variables {
             if logins.iter().all(|(_, other, _)| other != provider) {
@@ -314,7 +314,7 @@ pub fn rules(account: &config::Account, config: &Config, paths: &Paths, read_onl
     Rules {
         name: account.name.clone(),
         provider: account.provider,
-        credentials: account.credentials.to_string(),
+        credentials: account.credentials.to_string().into(),
         origin: origin(&account.endpoints.usage_url).to_owned(),
         interval: account.interval,
         floor: if loopback { Duration::ZERO } else { provider.floor() },

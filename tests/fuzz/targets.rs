@@ -245,7 +245,7 @@ fn traffic(bytes: &[u8]) {
 fn credential(bytes: &[u8]) {
     let path = room().join(".claude/.credentials.json");
     put(&path, bytes);
-    let at = Whereabouts::File(path.clone());
+    let at = Whereabouts::File(path.as_path().into());
     let found = CredentialFile::new(at, CLAUDE, CredentialOwner::Vendor, None).look(&key());
     let json = serde_json::from_slice::<Value>(bytes).ok();
     let login = json.as_ref().and_then(|json| json.get("claudeAiOauth"));
@@ -312,7 +312,7 @@ fn identity(bytes: &[u8]) {
         put(&path, br#"{"claudeAiOauth":{"accessToken":"sk-ant-oat01-FAKE"}}"#);
     }
     put(&dir.join(".claude.json"), bytes);
-    let found = CredentialFile::new(Whereabouts::File(path), CLAUDE, CredentialOwner::Vendor, None).look(&key());
+    let found = CredentialFile::new(Whereabouts::File(path.into()), CLAUDE, CredentialOwner::Vendor, None).look(&key());
     let Some(uuid) = found.credential.login().expect("the login is fine").identity.as_deref() else { return };
     // What is skipped, and it can be megabytes, need not even be UTF-8.
     let text = String::from_utf8_lossy(bytes);

@@ -354,7 +354,7 @@ fn plain(n: usize, mode: RefreshMode, [gate, auth]: &[Rungs; 2]) -> Rules {
     Rules {
         name: AccountName::parse(name).expect("a name"),
         provider: ProviderId::new("claude"),
-        credentials: format!("/home/u/{name}/.credentials.json"),
+        credentials: format!("/home/u/{name}/.credentials.json").into(),
         origin: "https://api.example.test".to_owned(),
         interval: minutes(60),
         floor: minutes(5),

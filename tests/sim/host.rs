@@ -105,7 +105,7 @@ type Understood = Result<(Credential, Option<Tokens>), file::Damage>;
 impl Host {
     /// A machine whose config lists these accounts. Nothing runs before [`Self::start`].
     pub(crate) fn new(seed: u64, rules: Vec<Rules>) -> Self {
-        let paths = rules.iter().map(|rules| PathBuf::from(&rules.credentials));
+        let paths = rules.iter().map(|rules| PathBuf::from(&*rules.credentials));
         Self {
             machine: Machine::new(paths, &mut Random::new(seed, 1)),
             read: rules.iter().map(|_| None).collect(),
@@ -162,7 +162,7 @@ impl Host {
 
     /// What belongs to an account in a process that has looked at nothing yet.
     fn held(&self, n: usize, account: Account) -> Held {
-        let (path, disk) = (Path::new(&self.rules[n].credentials), &self.machine.disk);
+        let (path, disk) = (Path::new(&*self.rules[n].credentials), &self.machine.disk);
         let successors = disk.successors.iter();
         let found = successors.filter_map(|(file, bytes)| Successor::from_bytes(bytes, file.clone(), path)).collect();
         let holding = Holding::new(FingerprintKey::new(&disk.key), found);
@@ -330,7 +330,7 @@ impl Host {
     fn notice(&mut self) {
         for path in std::mem::take(&mut self.machine.noticed) {
             for n in 0..self.rules.len() {
-                if self.process.is_some() && Path::new(&self.rules[n].credentials) == path {
+                if self.process.is_some() && Path::new(&*self.rules[n].credentials) == path {
                     let delay = self.delays.within(1, 30);
                     self.later(n, delay, Arrival::Input(Box::new(Input::Touched)));
                 }

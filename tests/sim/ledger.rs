@@ -144,7 +144,7 @@ impl Ledger {
             rules: rules.clone(),
             gate: gate.clone(),
             auth: auth.clone(),
-            path: rules.credentials.clone().into(),
+            path: (*rules.credentials).into(),
             lying: None,
             at_look: None,
             re_read: None,
@@ -204,7 +204,7 @@ impl Ledger {
     /// What gates belong to: the account where it is known, else the file.
     fn key(&self, n: usize) -> String {
         let books = &self.books[n];
-        books.file.live.identity.clone().unwrap_or_else(|| books.rules.credentials.clone())
+        books.file.live.identity.clone().unwrap_or_else(|| books.rules.credentials.to_string())
     }
 
     fn login(&mut self, n: usize) -> &mut Kept<LoginBook> {

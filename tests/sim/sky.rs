@@ -95,7 +95,7 @@ impl Sky {
         vendor.expired_answers_429 = climate.expired_answers_429;
         let users = forecast.rules.iter().enumerate().map(|(n, rules)| {
             let own = if climate.origins[n] == Origin::Own { n } else { 0 };
-            User { path: rules.credentials.clone().into(), uuid: format!("account-{own}") }
+            User { path: (*rules.credentials).into(), uuid: format!("account-{own}") }
         });
         let mut sky = Self {
             ledger: Ledger::new(&forecast.rules, &forecast.ladders),

@@ -31,7 +31,7 @@ pub(crate) struct Quotad {
 impl Quotad {
     pub(crate) fn new(mandate: Mandate, seed: u64) -> Self {
         let rules = rules(mandate);
-        let file = PathBuf::from(&rules.credentials);
+        let file = PathBuf::from(&*rules.credentials);
         Self { host: Host::new(seed, vec![rules]), file, lies: String::new() }
     }
 

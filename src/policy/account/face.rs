@@ -4,6 +4,7 @@
 
 use super::{Account, Activity, LoginRecord, Record};
 use crate::policy::time::{Moment, Now};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{AccountName, Credential, Exchange, Fingerprint, LocalReading, ProviderId, Reading, UsageOutcome};
@@ -21,7 +22,7 @@ pub struct Rules {
     /// Its vendor.
     pub provider: ProviderId,
     /// The credential file, as shown.
-    pub credentials: String,
+    pub credentials: Arc<str>,
     /// Scheme, host and port of the usage endpoint: gates belong to it.
     pub origin: String,
     /// The configured interval, already raised to the floor.

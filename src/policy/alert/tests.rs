@@ -47,7 +47,7 @@ fn view(minute: i64, windows: &[(&str, f64, Option<Stamp>)]) -> AccountView {
         next_poll_at: None,
         interval: minutes(10),
         credentials: CredentialView {
-            path: String::new(),
+            path: "".into(),
             owner: CredentialOwner::Vendor,
             refresh: RefreshMode::Never,
             expires_at: None,

@@ -214,7 +214,7 @@ impl Host {
 
     /// What the file's bytes say, by the real reader.
     fn understood(&mut self, n: usize) -> Option<Understood> {
-        let path = Path::new(&self.rules[n].credentials);
+        let path = Path::new(&*self.rules[n].credentials);
         let bytes = self.machine.files.get(path)?.bytes.as_ref()?;
         if let Some((seen, understood)) = &self.read[n]
             && seen == bytes
@@ -241,7 +241,7 @@ impl Host {
         let (now, time) = (self.machine.now().stamp, self.machine.time);
         let is_vendors = self.rules[n].refresh.owner == CredentialOwner::Vendor;
         let understood = self.understood(n);
-        let path = PathBuf::from(&self.rules[n].credentials);
+        let path = PathBuf::from(&*self.rules[n].credentials);
         let place = &self.machine.files[&path];
         let (credential, tokens, doubt) = match understood {
             None => (Credential::Absent, None, MISSING),
@@ -269,7 +269,7 @@ impl Host {
     /// Performs one step of a rotation, as `credential::steps` does; `None` if nothing runs any more.
     fn step(&mut self, n: usize, step: Step, around: &mut impl Surroundings) -> Option<Event> {
         let failed = |why: &str| Some(Event::Failed(why.to_owned()));
-        let path = PathBuf::from(&self.rules[n].credentials);
+        let path = PathBuf::from(&*self.rules[n].credentials);
         let is_vendors = self.rules[n].refresh.owner == CredentialOwner::Vendor;
         let reads = matches!(step, Step::ReRead | Step::Compare | Step::ReadBack);
         let in_file = if reads { self.in_file(n) } else { None };

@@ -68,7 +68,7 @@ pub(super) fn vendors_file() -> Rules {
     Rules {
         name: AccountName::parse("personal").unwrap(),
         provider: ProviderId::new("claude"),
-        credentials: "/home/u/.claude/.credentials.json".to_owned(),
+        credentials: "/home/u/.claude/.credentials.json".into(),
         origin: "https://api.example.test".to_owned(),
         interval: ms(10 * MIN),
         floor: ms(5 * MIN),

@@ -116,6 +116,7 @@ pub(crate) fn soak(table: &mut Table, secure: bool) {
     const DAY: Duration = Duration::from_mins(10);
     let house = House::new(Plan { accounts: 10, interval: DAY.div_f64(POLLS_A_DAY), secure, poll: "" });
     let daemon = house.start(&[], None).0;
+    house.await_requests(10);
     let began = Instant::now();
     let mut first = None;
     for account in 0.. {

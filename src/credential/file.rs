@@ -8,13 +8,14 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::Value;
 
+use super::identity::IdentityFile;
 use super::item_table;
 use super::secret::{FingerprintKey, Tokens};
 use super::vendor_lock::{self, LockState};
@@ -26,8 +27,6 @@ use crate::provider::{self, Provider, field};
 
 /// Larger credential files are not read.
 const LARGEST: u64 = 1 << 20;
-/// Larger `.claude.json` files are not read.
-const LARGEST_CONFIG: u64 = 16 << 20;
 
 /// A writer that truncates in place leaves half a file for a moment.
 pub const TORN: &[Duration] =
@@ -313,51 +312,16 @@ fn make_out(provider: &dyn Provider, content: Value, key: &FingerprintKey) -> Re
     Ok(Shape::Login(tokens, Box::new(login)))
 }
 
-/// A file that may name the account, remembered until it changes: it can be megabytes of other things.
-#[derive(Debug)]
-struct IdentityFile {
-    path: PathBuf,
-    seen: Option<(Option<SystemTime>, u64, u64)>,
-    uuid: Option<String>,
-}
-
-impl IdentityFile {
-    fn new(path: PathBuf) -> Self {
-        Self { path, seen: None, uuid: None }
-    }
-
-    fn uuid(&mut self) -> Option<String> {
-        let now = fs::metadata(&self.path).ok().map(|found| (found.modified().ok(), found.len(), found.ino()));
-        if now.is_none() || now != self.seen {
-            self.seen = now;
-            self.uuid = now.and_then(|_| account_uuid(&self.path));
-        }
-        self.uuid.clone()
-    }
-}
-
-fn account_uuid(path: &Path) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Config {
-        oauth_account: Option<Value>,
-    }
-    let (raw, ..) = read_regular(path, Wanted::Whole(LARGEST_CONFIG)).ok()?;
-    let config: Config = serde_json::from_slice(raw.expose_secret()).ok()?;
-    let uuid = config.oauth_account?.get("accountUuid")?.as_str()?.trim().to_owned();
-    (!uuid.is_empty()).then_some(uuid)
-}
-
 /// How much of a file is read.
 #[derive(Clone, Copy)]
-enum Wanted {
+pub(super) enum Wanted {
     /// All of it, up to so many bytes.
     Whole(u64),
     Nothing,
 }
 
 /// Why a file was not read.
-struct Refused(io::Error);
+pub(super) struct Refused(io::Error);
 
 impl From<io::Error> for Refused {
     fn from(cause: io::Error) -> Self {
@@ -380,7 +344,7 @@ impl Refused {
 }
 
 /// The bytes and the facts of a regular file, and where it lies behind all symlinks. Never waits for a writer of a fifo.
-fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadata, PathBuf), Refused> {
+pub(super) fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadata, PathBuf), Refused> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;

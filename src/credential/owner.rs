@@ -4,8 +4,8 @@
 //! callers. Owns the only copies of the tokens. Never decides which step comes next: `policy::rotation` does. A step
 //! once begun is not cancelled; whoever stops the daemon waits for it.
 //!
-//! It has a task only while something is being done, and none for a look at a file on a disk of this machine: a mailbox
-//! and a task that waits for it were a quarter of what an account holds.
+//! Its mailbox is a lock: it has a task only while something is being done, and none for a look at a file on a disk of
+//! this machine. A channel, and a task that waits for it, were a quarter of what an account holds.
 
 use std::path::PathBuf;
 use std::sync::Arc;

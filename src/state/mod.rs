@@ -10,6 +10,7 @@ mod examine;
 mod file;
 pub mod history;
 mod pool;
+mod reading;
 
 use std::cell::Cell;
 use std::ffi::OsString;

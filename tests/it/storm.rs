@@ -73,7 +73,7 @@ fn a_window_that_restarts_on_every_refused_request_is_got_out_of() {
 /// Eighty accounts that are due at the same moment, at a server that takes a third of a second for each.
 #[test]
 fn of_many_accounts_that_are_due_at_once_few_ask_at_once_and_all_are_asked() {
-    const AT_ONCE: usize = 32;
+    const AT_ONCE: usize = 16;
     crate::no_errors::watch();
     let home = tempfile::tempdir().unwrap();
     let vendor = Vendor::start(Clock::real()).unwrap();

@@ -245,11 +245,12 @@ impl Account {
         self.activity != Activity::Idle
     }
 
-    /// Whether all it would do now is to begin a poll. One that has begun is not held back, nor is what has to do with
-    /// the login.
-    pub fn is_about_to_poll(&self, now: Now) -> bool {
+    /// Whether all it would do now is to begin: with its first look, or with a poll. A poll that has begun is not held
+    /// back, nor is what has to do with the login.
+    pub fn is_about_to_begin(&self, now: Now) -> bool {
         let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now.moment);
-        self.poll.is_none() && is_due(self.poll_at(now)) && !is_due(self.look_at) && !is_due(self.refresh_at(now))
+        let polls = self.poll.is_none() && is_due(self.poll_at(now)) && !is_due(self.look_at);
+        (polls || !self.is_started()) && !is_due(self.refresh_at(now))
     }
 
     /// Whether the state it shows is more than a step on the way to another.

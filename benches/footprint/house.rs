@@ -101,6 +101,16 @@ impl House {
         self.write_login(account, |file| file["claudeAiOauth"]["expiresAt"] = expired.as_millisecond().into());
     }
 
+    /// Nobody uses the plan: its numbers stay as they are.
+    pub(crate) fn hold_still(&self, account: usize) {
+        self.vendor.with(|world| {
+            let quota = world.quota(&format!("a{account}")).unwrap();
+            for meter in [&mut quota.five_hour, &mut quota.seven_day, &mut quota.weekly_scoped] {
+                meter.growth = 0.0;
+            }
+        });
+    }
+
     fn write_login(&self, account: usize, edit: impl FnOnce(&mut Value)) -> Tokens {
         let now = self.vendor.now();
         let tokens = self.vendor.with(|world| world.login(&format!("a{account}"), LEASE, now));

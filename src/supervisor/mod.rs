@@ -2,21 +2,21 @@
 //!
 //! Owns every account's state machine, the schedule with its single timer, the state, and the snapshot that everyone
 //! else reads. Never decides when to ask, wait or refresh, and never waits for anything but the next event: requests,
-//! and file work that may take a while, run beside it and report back. `line` holds back polls, `roster` turns the config into accounts, `perform` does what the
+//! and file work that may take a while, run beside it and report back. `crowd` holds back who is one of many, `roster` turns the config into accounts, `perform` does what the
 //! policy says, `pool` answers clients, `reach` knows how one is led to a login, `tell` finds the log lines, `history` keeps
 //! the past, `alert` hands on what is worth an alert, `handle` is what others see.
 
 pub mod alert;
+mod crowd;
 pub mod handle;
 pub mod history;
-mod line;
 mod perform;
 pub mod pool;
 pub mod reach;
 mod roster;
 mod tell;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,8 +120,6 @@ pub struct Supervisor {
     cautious: bool,
     transport: Arc<Transport>,
     accounts: BTreeMap<AccountName, Box<Held>>,
-    /// See [`line`].
-    line: VecDeque<AccountName>,
     schedule: Schedule<Wake>,
     timer: Timer,
     watch: Watch,
@@ -213,7 +211,6 @@ impl Supervisor {
             boot,
             dice: Chance,
             accounts: BTreeMap::new(),
-            line: VecDeque::new(),
             schedule: Schedule::new(),
             watch: Watch::new(),
             suspended: clock::suspended(),
@@ -319,7 +316,6 @@ impl Supervisor {
         for wake in self.schedule.take_due(now.moment) {
             self.on_wake(wake);
         }
-        self.let_in();
         self.note_recovery();
         // While nothing can be stored, only what is asked for and the timer try.
         if !self.schedule.is_set(&Wake::Storage) {
@@ -331,7 +327,7 @@ impl Supervisor {
 
     fn on_wake(&mut self, wake: Wake) {
         match wake {
-            Wake::Account(account) => self.wake(account),
+            Wake::Account(account) => self.wake(&account),
             Wake::Config => self.reload(),
             Wake::Discovery => self.enrol(),
             Wake::Watchdog => self.feed_watchdog(self.clock.now()),

@@ -245,11 +245,12 @@ impl Account {
         self.activity != Activity::Idle
     }
 
-    /// Whether all it would do now is to begin: with its first look, or with a poll. A poll that has begun is not held
-    /// back, nor is what has to do with the login.
+    /// Whether all it would do now is to begin with its first look, a poll or a retry: nothing that has to do with the
+    /// login, and nothing that a person waits for.
     pub fn is_about_to_begin(&self, now: Now) -> bool {
         let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now.moment);
-        let polls = self.poll.is_none() && is_due(self.poll_at(now)) && !is_due(self.look_at);
+        let asks = self.poll.and_then(|poll| poll.retry_at).or_else(|| self.poll_at(now));
+        let polls = is_due(asks) && !is_due(self.look_at) && !self.wanted;
         (polls || !self.is_started()) && !is_due(self.refresh_at(now))
     }
 

@@ -160,12 +160,12 @@ impl Account {
         }
     }
 
-    /// Keeps the last exchanges, for `explain`; of those that were answered as they should be only a few, so that what
-    /// was refused is not lost among them.
+    /// Keeps the last exchanges, for `explain`; of polls that brought a reading only a few, so that neither a refusal nor
+    /// a refresh is lost among them.
     pub(super) fn note_exchange(&mut self, exchange: Exchange) {
         const KEPT: usize = 20;
         const ANSWERED: usize = 4;
-        let is_answered = |exchange: &Exchange| exchange.status == Some(200);
+        let is_answered = |exchange: &Exchange| exchange.meaning.ends_with(ANSWER);
         let mut answered = (0..self.exchanges.len()).filter(|i| is_answered(&self.exchanges[*i]));
         let oldest_answered = answered.next();
         if is_answered(&exchange) && answered.count() + 1 >= ANSWERED {
@@ -365,10 +365,13 @@ fn rejected(said: &str) -> Setback {
     Setback { kind, said: said.to_owned(), count: 1, counted: Some(kind) }
 }
 
+/// What ends the meaning of a reading, and of nothing else.
+const ANSWER: &str = " windows";
+
 /// The outcome in a few words, for `explain`.
 fn meaning(outcome: &UsageOutcome) -> String {
     match outcome {
-        UsageOutcome::Answered { windows, .. } => format!("{} windows", windows.len()),
+        UsageOutcome::Answered { windows, .. } => format!("{}{ANSWER}", windows.len()),
         UsageOutcome::Limited { demand: None } => "rate-limited, no advice".to_owned(),
         UsageOutcome::Limited { demand: Some(wait) } => format!("rate-limited, wait {} s", wait.as_secs()),
         UsageOutcome::Rejected { permanent: false, said } => (*said).to_owned(),

@@ -278,7 +278,8 @@ fn the_last_exchanges_are_kept_with_what_they_meant_and_no_answer_hides_a_refusa
     let mut world = World::new(vendors_file());
     world.file = Credential::Login(world.login(1, 30 * DAY));
     world.run(DAY);
-    let kept = |world: &World| world.view().exchanges.iter().map(|kept| (kept.at, kept.status)).collect::<Vec<_>>();
+    let kept =
+        |world: &World| world.view().exchanges.iter().map(|kept| (kept.at, kept.meaning.clone())).collect::<Vec<_>>();
     let answered = kept(&world);
     assert_eq!(answered.len(), 4);
     assert!(answered.is_sorted() && answered[3].0 == world.now().stamp, "oldest first: {answered:?}");
@@ -292,7 +293,7 @@ fn the_last_exchanges_are_kept_with_what_they_meant_and_no_answer_hides_a_refusa
     let kept = kept(&world);
     assert_eq!(kept.len(), 20);
     assert!(kept.is_sorted(), "oldest first: {kept:?}");
-    assert_eq!(kept.iter().filter(|(_, status)| *status == Some(200)).count(), 4);
+    assert_eq!(kept.iter().filter(|(_, meaning)| meaning == "0 windows").count(), 4);
 }
 
 #[test]

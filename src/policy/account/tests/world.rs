@@ -420,8 +420,7 @@ impl World {
                     if let Some(login) = self.meanwhile.take() {
                         self.file = Credential::Login(login);
                     }
-                    let status = matches!(outcome, UsageOutcome::Answered { .. }).then_some(200);
-                    inputs.push(Input::Replied(outcome, Exchange { status, ..self.exchange(Endpoint::Usage) }));
+                    inputs.push(Input::Replied(outcome, self.exchange(Endpoint::Usage)));
                 }
                 Action::Fence(token, mark) => {
                     if self.kill_at == Some(Step::OpenFence) {

@@ -20,7 +20,7 @@ impl Supervisor {
     /// An account is due.
     pub(super) fn wake(&mut self, name: &AccountName) {
         if self.is_held_back(name) {
-            let again = self.clock.now().moment + AGAIN;
+            let again = self.clock.now().moment + AGAIN * self.clock.speed();
             self.schedule.set(&Wake::Account(name.clone()), Some(again), Duration::ZERO);
         } else {
             self.feed(name, Input::Timer);

@@ -18,7 +18,8 @@ fn free_port() -> u16 {
 fn scrape(port: u16, header: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: quotad\r\n{header}\r\n").unwrap();
+    // Who stops listening may have taken the connection just before.
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: quotad\r\n{header}\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;

@@ -269,8 +269,7 @@ pub(super) fn stamp(second: i64) -> Stamp {
 mod tests {
     use super::super::reading::record;
     use super::*;
-    use crate::model::Source;
-    use crate::model::{Amount, Reading, Window};
+    use crate::model::{Amount, Reading, Source, Window};
     use crate::state::{Examined, examine};
 
     const LOGIN: &str = "claude https://x uuid:1";

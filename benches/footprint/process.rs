@@ -22,8 +22,6 @@ pub(crate) struct Cost {
     pub(crate) cpu: f64,
     /// Times a thread went to sleep.
     pub(crate) switches: f64,
-    /// Bytes that were written to the disk, in whole pages.
-    pub(crate) written: f64,
 }
 
 impl Cost {
@@ -33,17 +31,12 @@ impl Cost {
         Self {
             cpu: seconds(usage.user_time()) + seconds(usage.system_time()),
             switches: usage.voluntary_context_switches() as f64,
-            written: usage.block_writes() as f64 * 512.0,
         }
     }
 
     /// What one of `more` things cost, by the difference to a run in which they were not done.
     pub(crate) fn each(self, without: Self, more: f64) -> Self {
-        Self {
-            cpu: (self.cpu - without.cpu) / more,
-            switches: (self.switches - without.switches) / more,
-            written: (self.written - without.written) / more,
-        }
+        Self { cpu: (self.cpu - without.cpu) / more, switches: (self.switches - without.switches) / more }
     }
 }
 
@@ -67,6 +60,13 @@ impl Process {
             line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
         };
         Memory { resident: of("VmRSS:"), private: of("RssAnon:") }
+    }
+
+    /// Bytes that it has had written to a disk so far, in whole pages.
+    pub(crate) fn written(&self) -> f64 {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child().id())).unwrap();
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
+        written.parse().unwrap()
     }
 
     /// Asks it to end: what it cost in all, and how long it took to end. Others must not end meanwhile.

@@ -8,34 +8,35 @@ use super::line::Line;
 use super::table::{Row, Table, percentile};
 use super::{MINUTE, POLLS_A_DAY, SECOND};
 
-/// What one account writes in a day of which a third is work: then every number changes at every poll. Every poll's
+/// What one account writes in a day whose middle third is work. The whole day is run, at two polls a second; every poll's
 /// writing reaches the disk by itself, as it does when polls are minutes apart.
 pub(crate) fn bytes(table: &mut Table, secure: bool) {
-    // Thresholds are crossed a few times a day, and not at every tenth poll.
-    let plan = Plan { accounts: 1, interval: SECOND, secure, poll: "[alerts]\nthresholds = []" };
-    let run = |polls: usize, is_at_work: bool| {
-        let house = House::new(plan);
-        if !is_at_work {
-            house.hold_still(0);
-        }
-        let daemon = house.start(&[], None).0;
-        for poll in 1..=polls {
-            house.await_requests(poll);
-            std::thread::sleep(SECOND / 3);
+    let house = House::new(Plan { accounts: 1, interval: SECOND / 2, secure, poll: "" });
+    house.is_used(0, false);
+    let daemon = house.start(&[], None).0;
+    let mut polls = 0;
+    let mut written_in = |more: usize| {
+        let before = daemon.written();
+        for _ in 0..more {
+            polls += 1;
+            house.await_requests(polls);
+            std::thread::sleep(SECOND / 6);
             house.write_out();
         }
-        let requests = house.requests();
-        (daemon.stop().0, requests as f64)
+        daemon.written() - before
     };
-    let per_poll = |is_at_work: bool| {
-        let ((short, few), (long, many)) = (run(5, is_at_work), run(45, is_at_work));
-        long.each(short, many - few).written
-    };
-    let (work, rest) = (per_poll(true), per_poll(false));
-    table.add(secure, Row::new("written per poll that changes all, KB", work / 1e3));
-    table.add(secure, Row::new("written per poll that changes none, KB", rest / 1e3));
-    let day = POLLS_A_DAY * (work / 3.0 + rest * 2.0 / 3.0);
-    table.add(secure, Row::new("written per account and day, MB", day / 1e6).at_most(3.0));
+    // What a start writes is no day's.
+    written_in(1);
+    let third = POLLS_A_DAY as usize / 3;
+    let morning = written_in(third);
+    house.is_used(0, true);
+    let work = written_in(third);
+    house.is_used(0, false);
+    let evening = written_in(third);
+    daemon.stop();
+    table.add(secure, Row::new("written per poll that changes all, KB", work / third as f64 / 1e3));
+    table.add(secure, Row::new("written per poll that changes none, KB", (morning + evening) / third as f64 / 2e3));
+    table.add(secure, Row::new("written per account and day, MB", (morning + work + evening) / 1e6).at_most(3.0));
 }
 
 /// Ten accounts: start to READY and to the first request, and from SIGTERM to the end.

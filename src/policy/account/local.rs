@@ -82,7 +82,7 @@ impl Account {
             Some(known) => reading.over(Arc::unwrap_or_clone(known)),
             None => reading,
         };
-        let reading = Arc::new(reading);
+        let reading = Arc::new(reading.to_the_second());
         turn.act(Action::Persist(Record::Reading(self.login_key(), reading.clone())));
         self.reading = Some(reading);
     }

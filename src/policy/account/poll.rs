@@ -211,7 +211,7 @@ impl Account {
         let mut windows = windows;
         windows.shrink_to_fit();
         let reading = Reading { windows, plan, read_at: turn.now.stamp, source: Source::Api, earlier: None };
-        let reading = Arc::new(reading);
+        let reading = Arc::new(reading.to_the_second());
         turn.act(Action::Persist(Record::Reading(self.login_key(), reading.clone())));
         self.reading = Some(reading);
         if !was_calm {

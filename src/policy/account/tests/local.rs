@@ -232,6 +232,28 @@ fn windows_that_a_local_source_does_not_report_are_kept_with_their_own_age_and_s
     assert_eq!(shown(&world), "five_hour 20 api, weekly:fable 60 api", "an answer of the API replaces it all");
 }
 
+#[test]
+fn a_reset_time_that_differs_by_microseconds_is_the_same_wherever_it_was_heard() {
+    let mut world = world(Sources::LocalFirst);
+    let exact = window(&world, "five_hour", 20.0, 200);
+    let off_by = |micros: i64| {
+        let resets_at = exact.resets_at.map(|at| at + jiff::SignedDuration::from_micros(micros));
+        vec![Window { resets_at, ..exact.clone() }]
+    };
+    let (early, late) = (off_by(-400), off_by(137));
+    world.usage = Box::new(move |_| UsageOutcome::Answered { windows: late.clone(), plan: None });
+    world.run(S);
+    assert_eq!(world.view().reading.unwrap().windows[0].resets_at, exact.resets_at, "from the API");
+    let mut said = said(&world, Source::Cache, 30.0, 0);
+    said.reading.windows = early;
+    world.run(S);
+    said.reading.read_at = world.now().stamp;
+    world.feed(Input::HandedOver(said));
+    let reading = world.view().reading.unwrap();
+    assert_eq!(reading.source, Source::Cache);
+    assert_eq!(reading.windows[0].resets_at, exact.resets_at, "from a file");
+}
+
 /// Several sessions render: those that have been idle repeat what they heard long ago.
 #[test]
 fn what_an_idle_session_repeats_is_no_news() {

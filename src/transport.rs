@@ -151,7 +151,10 @@ fn build(network: &Network, loopback: bool) -> Result<Client, NetworkError> {
         .retry(reqwest::retry::never())
         .referer(false)
         .connect_timeout(CONNECT)
-        .pool_max_idle_per_host(0);
+        .pool_max_idle_per_host(0)
+        // A connection lives no longer than its one request, and that has an end of its own.
+        .tcp_keepalive(None)
+        .tcp_user_timeout(None);
     if loopback {
         builder = builder.no_proxy();
     } else {

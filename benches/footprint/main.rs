@@ -24,7 +24,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use self::house::{House, Plan};
-use self::process::Memory;
+use self::process::{Memory, Process};
 use self::table::{Row, Table};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -118,22 +118,21 @@ fn memory_rows(table: &mut Table, secure: bool, accounts: usize, [quotad, floor]
     table.add(secure, if accounts == 10 { row.at_most(12.0) } else { row });
 }
 
-/// Ten accounts that are polled once a second each: what a poll costs, and what is held after hundreds of them.
+/// Ten accounts that are polled once a second each, and their numbers change every time: what a poll costs, and what is
+/// held after hundreds of them. Both run at the same time: a machine that is slow for a minute is slow for both.
 fn polls(table: &mut Table, secure: bool) {
     let plan = Plan { accounts: 10, interval: SECOND, secure, poll: "jitter = 0" };
-    let measured = |is_floor: bool| {
-        let run = |seconds: u32| {
-            let house = House::new(plan);
-            let process = if is_floor { house.start_floor(&[]).0 } else { house.start(&[], None).0 };
-            std::thread::sleep(SECOND * seconds);
-            let (memory, requests) = (process.memory(), house.requests());
-            (process.stop().0, requests as f64, memory)
-        };
-        let ((short, few, _), (long, many, memory)) = (run(5), run(45));
-        (long.each(short, many - few), memory)
+    let run = |seconds: u32| {
+        let houses = [House::new(plan), House::new(plan)];
+        let processes = [houses[0].start(&[], None).0, houses[1].start_floor(&[]).0];
+        std::thread::sleep(SECOND * seconds);
+        let requests = houses.each_ref().map(|house| house.requests() as f64);
+        let memory = processes.each_ref().map(Process::memory);
+        (processes.map(|process| process.stop().0), requests, memory)
     };
-    let ((quotad, quotad_memory), (floor, floor_memory)) = (measured(false), measured(true));
-    memory_rows(table, secure, plan.accounts, [quotad_memory, floor_memory]);
+    let ((short, few, _), (long, many, memory)) = (run(5), run(45));
+    let [quotad, floor] = [0, 1].map(|one| long[one].each(short[one], many[one] - few[one]));
+    memory_rows(table, secure, plan.accounts, memory);
     let row = Row::new("CPU per poll, \u{b5}s", quotad.cpu * 1e6).beside(floor.cpu * 1e6);
     table.add(secure, row.at_most_times_the_floor(2.0));
     table.add(secure, Row::new("voluntary switches per poll", quotad.switches).beside(floor.switches));

@@ -5,13 +5,12 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use secrecy::{ExposeSecret, SecretSlice};
 use serde_json::Value;
 
@@ -345,8 +344,7 @@ impl Refused {
 
 /// The bytes and the facts of a regular file, and where it lies behind all symlinks. Never waits for a writer of a fifo.
 pub(super) fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u8>, Metadata, PathBuf), Refused> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let (file, real_path) = open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::Error::from(ErrorKind::IsADirectory).into());
@@ -354,7 +352,6 @@ pub(super) fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u
     if !metadata.is_file() {
         return Err(io::Error::from(ErrorKind::InvalidInput).into());
     }
-    let real_path = real_path(&file, path)?;
     let Wanted::Whole(largest) = wanted else { return Ok((Vec::new().into(), metadata, real_path)) };
     let mut raw = Vec::with_capacity(usize::try_from(metadata.len().min(largest)).unwrap_or_default() + 1);
     file.take(largest + 1).read_to_end(&mut raw)?;
@@ -365,15 +362,16 @@ pub(super) fn read_regular(path: &Path, wanted: Wanted) -> Result<(SecretSlice<u
     Ok((raw, metadata, real_path))
 }
 
-/// Where the file at a path lies behind all symlinks. Mostly there are none, and the kernel says so of the open file at
-/// once: to ask it about every directory on the way was a thirtieth of the CPU of a poll.
-fn real_path(file: &File, path: &Path) -> io::Result<PathBuf> {
-    let told = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    // Of a file that was renamed or replaced just now it says where that went, which is not where the login is.
-    match told.ok().filter(|told| told == path) {
-        Some(told) => Ok(told),
-        None => fs::canonicalize(path),
+/// Opens what is at a path, and says where that lies behind all symlinks. Mostly there are none, and the kernel opens it
+/// on that condition: to ask about every directory on the way was a thirtieth of the CPU of a poll.
+fn open(path: &Path) -> io::Result<(File, PathBuf)> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let is_plain = path.is_absolute() && path.components().all(|part| part != Component::ParentDir);
+    if is_plain && let Ok(file) = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        return Ok((file.into(), path.to_owned()));
     }
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    Ok((file, fs::canonicalize(path)?))
 }
 
 #[cfg(test)]
@@ -539,7 +537,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(why(&path).contains("is a directory"));
         fs::remove_dir(&path).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(why(&path).contains("not a regular file"));
         fs::remove_file(&path).unwrap();
         write(&path, vec![b' '; 10 << 20]);
@@ -668,6 +666,10 @@ mod tests {
         symlink(&real, home.path().join("linked")).unwrap();
         let by_directory = home.path().join("linked/cred.json");
         assert_eq!(unsafe_because(CredentialOwner::Vendor, &by_directory), None, "a linked directory is fine");
+        for way in ["linked/cred.json", "dotfiles/../dotfiles/cred.json", "dotfiles/./cred.json"] {
+            let held = look(&home.path().join(way)).contents.unwrap().file.unwrap();
+            assert_eq!(held.real_path, fs::canonicalize(real.join("cred.json")).unwrap(), "{way}");
+        }
     }
 
     #[test]

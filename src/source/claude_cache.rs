@@ -63,14 +63,20 @@ impl ClaudeCache {
         Self { files: files.collect::<Box<[_]>>() }
     }
 
-    /// Whether all its files lie on this machine's disks and are as they were when they were last read.
+    /// Whether all its files lie on this machine's disks and are as they were when they were last read, or still absent.
     pub fn is_settled(&self) -> bool {
         self.files.iter().all(|file| file.is_near && file.is_settled())
     }
 
-    /// The newest cache that still has a window.
+    /// Reads what has changed: the newest cache that still has a window.
     pub fn read(&mut self, now: Stamp) -> Option<LocalReading> {
-        let caches = self.files.iter_mut().filter_map(CacheFile::cached);
+        self.files.iter_mut().for_each(CacheFile::renew);
+        self.known(now)
+    }
+
+    /// The same of what was read last.
+    pub fn known(&self, now: Stamp) -> Option<LocalReading> {
+        let caches = self.files.iter().filter_map(|file| file.cached.clone());
         let readings = caches.filter_map(|cached| {
             let mut windows = cached.windows;
             windows.retain(|window| window.resets_at.is_some_and(|at| at > now));
@@ -97,23 +103,25 @@ impl CacheFile {
         Self { path, is_near: false, seen: None, cached: None }
     }
 
-    /// A file that is not there has nothing new to say.
     fn is_settled(&self) -> bool {
-        std::fs::metadata(&self.path).map_or(true, |found| found.is_file() && Version::of(&found).ok() == self.seen)
+        match std::fs::metadata(&self.path) {
+            Ok(found) => found.is_file() && Version::of(&found).ok() == self.seen,
+            Err(error) => error.kind() == io::ErrorKind::NotFound && self.seen.is_none(),
+        }
     }
 
-    fn cached(&mut self) -> Option<Cached> {
+    /// A file that cannot be read now says nothing now.
+    fn renew(&mut self) {
         let before = self.seen;
-        let renewed = self.renew();
-        if !self.is_near || renewed.is_err() || self.seen != before {
+        if self.read().is_err() {
+            (self.seen, self.cached) = (None, None);
+        }
+        if !self.is_near || self.seen.is_none() || self.seen != before {
             self.is_near = self.path.parent().is_some_and(disk::is_near);
         }
-        // A file that cannot be read now says nothing now.
-        renewed.ok()?;
-        self.cached.clone()
     }
 
-    fn renew(&mut self) -> io::Result<()> {
+    fn read(&mut self) -> io::Result<()> {
         let (file, metadata) = super::open(&self.path)?;
         let version = Some(Version::of(&metadata)?);
         if version == self.seen {

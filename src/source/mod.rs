@@ -52,11 +52,12 @@ impl LocalFiles {
         }
     }
 
-    /// Whether nothing is to be read that has not been read already, and finding that out takes no time to speak of.
-    pub fn is_settled(&self) -> bool {
+    /// The same without reading, if nothing is to be read that has not been read already, and finding that out takes no
+    /// time to speak of.
+    fn settled(&self, now: Stamp) -> Option<Input> {
         match self {
-            Self::Claude(cache) => cache.is_settled(),
-            Self::Codex(_) => false,
+            Self::Claude(cache) => cache.is_settled().then(|| Input::Consulted(cache.known(now))),
+            Self::Codex(_) => None,
         }
     }
 
@@ -88,9 +89,8 @@ impl Reader {
     /// then it is done on another thread, since a tree of session files can be slow, and reported. Where a look shows
     /// that nothing is new, that would cost more than the look.
     pub fn consult(&self, now: Stamp, reporter: &Reporter) -> Option<Input> {
-        match self.files.try_lock() {
-            Ok(mut files) if files.is_settled() => return Some(Input::Consulted(files.read(now))),
-            Ok(_) | Err(_) => {}
+        if let Some(known) = self.files.try_lock().ok().and_then(|files| files.settled(now)) {
+            return Some(known);
         }
         let (files, reporter) = (self.files.clone(), reporter.clone());
         tokio::task::spawn_blocking(move || {

@@ -118,19 +118,24 @@ fn memory_rows(table: &mut Table, secure: bool, accounts: usize, [quotad, floor]
     table.add(secure, if accounts == 10 { row.at_most(12.0) } else { row });
 }
 
-/// Ten accounts that are polled once a second each, and their numbers change every time: what a poll costs, and what is
-/// held after hundreds of them. Both run at the same time: a machine that is slow for a minute is slow for both.
+/// Ten accounts that are polled once a second each, and used for the middle third of the time: what a poll costs, and what
+/// is held after hundreds of them. Both run at the same time: a machine that is slow for a minute is slow for both.
 fn polls(table: &mut Table, secure: bool) {
     let plan = Plan { accounts: 10, interval: SECOND, secure, poll: "jitter = 0" };
     let run = |seconds: u32| {
         let houses = [House::new(plan), House::new(plan)];
         let processes = [houses[0].start(&[], None).0, houses[1].start_floor(&[]).0];
-        std::thread::sleep(SECOND * seconds);
+        for third in 0..3 {
+            for (house, account) in houses.iter().flat_map(|house| (0..plan.accounts).map(move |n| (house, n))) {
+                house.is_used(account, third == 1);
+            }
+            std::thread::sleep(SECOND * seconds / 3);
+        }
         let requests = houses.each_ref().map(|house| house.requests() as f64);
         let memory = processes.each_ref().map(Process::memory);
         (processes.map(|process| process.stop().0), requests, memory)
     };
-    let ((short, few, _), (long, many, memory)) = (run(5), run(45));
+    let ((short, few, _), (long, many, memory)) = (run(6), run(45));
     let [quotad, floor] = [0, 1].map(|one| long[one].each(short[one], many[one] - few[one]));
     memory_rows(table, secure, plan.accounts, memory);
     let row = Row::new("CPU per poll, \u{b5}s", quotad.cpu * 1e6).beside(floor.cpu * 1e6);

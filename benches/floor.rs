@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let requests = std::fs::read_to_string(requests)?;
     let gap = Duration::from_millis(gap.parse()?);
     let mut client = Client::builder().no_proxy().pool_max_idle_per_host(0);
+    client = client.tcp_keepalive(None).tcp_keepalive_interval(None).tcp_keepalive_retries(None);
     if let Some(ca) = args.next() {
         client = client.tls_certs_merge(Certificate::from_pem_bundle(&std::fs::read(ca)?)?);
     }

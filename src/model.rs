@@ -239,8 +239,8 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// This reading with its reset times to the second. A vendor's differ by microseconds from answer to answer
-    /// (providers.md A.1); so what has not changed is the same, and is not written again.
+    /// This reading with its reset times to the nearest second. A vendor's differ by microseconds from answer to answer
+    /// (providers.md A.1), and a page of the stored reading would be written for that at every poll.
     pub fn to_the_second(mut self) -> Self {
         for at in self.windows.iter_mut().filter_map(|window| window.resets_at.as_mut()) {
             *at = at.round(Unit::Second).unwrap_or(*at);

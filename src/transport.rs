@@ -152,9 +152,10 @@ fn build(network: &Network, loopback: bool) -> Result<Client, NetworkError> {
         .referer(false)
         .connect_timeout(CONNECT)
         .pool_max_idle_per_host(0)
-        // A connection lives no longer than its one request, and that has an end of its own.
+        // A connection lives no longer than its one request.
         .tcp_keepalive(None)
-        .tcp_user_timeout(None);
+        .tcp_keepalive_interval(None)
+        .tcp_keepalive_retries(None);
     if loopback {
         builder = builder.no_proxy();
     } else {

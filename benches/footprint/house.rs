@@ -101,8 +101,8 @@ impl House {
         self.write_login(account, |file| file["claudeAiOauth"]["expiresAt"] = expired.as_millisecond().into());
     }
 
-    /// Whether somebody uses the plan. Then every number grows at every request: of the session nine tenths in a day's
-    /// third, so that its thresholds are crossed.
+    /// Whether somebody uses the plan. Then the numbers of the session and the week grow at every request, that of a
+    /// model's week at every fifth; in a third of a day's requests the session crosses its thresholds.
     pub(crate) fn is_used(&self, account: usize, is_used: bool) {
         self.vendor.with(|world| {
             let quota = world.quota(&format!("a{account}")).unwrap();

@@ -8,7 +8,7 @@ use super::line::Line;
 use super::table::{Row, Table, percentile};
 use super::{MINUTE, POLLS_A_DAY, SECOND};
 
-/// What one account writes in a day whose middle third is work. The whole day is run, at two polls a second; every poll's
+/// What one account writes in a day whose middle third is work. All polls of the day are run, two a second; every poll's
 /// writing reaches the disk by itself, as it does when polls are minutes apart.
 pub(crate) fn bytes(table: &mut Table, secure: bool) {
     let house = House::new(Plan { accounts: 1, interval: SECOND / 2, secure, poll: "" });
@@ -34,8 +34,8 @@ pub(crate) fn bytes(table: &mut Table, secure: bool) {
     house.is_used(0, false);
     let evening = written_in(third);
     daemon.stop();
-    table.add(secure, Row::new("written per poll that changes all, KB", work / third as f64 / 1e3));
-    table.add(secure, Row::new("written per poll that changes none, KB", (morning + evening) / third as f64 / 2e3));
+    table.add(secure, Row::new("written per poll at work, KB", work / third as f64 / 1e3));
+    table.add(secure, Row::new("written per poll at rest, KB", (morning + evening) / third as f64 / 2e3));
     table.add(secure, Row::new("written per account and day, MB", (morning + work + evening) / 1e6).at_most(3.0));
 }
 

@@ -3,7 +3,8 @@
 //! Owns names, order and nulls, and what depends on when one looks (`stale`, `reset_passed`). A field whose meaning
 //! is a word is a `String` here, so that a client still reads the document of a newer daemon that knows more words;
 //! unknown fields are ignored for the same reason. Times are whole seconds in UTC, because common readers (jq's
-//! `fromdate`) refuse fractions: a deadline is rounded up, so that nobody comes early, anything else down.
+//! `fromdate`) refuse fractions: a deadline is rounded up, so that nobody comes early, anything else down
+//! (a reset time is the nearest second already, as it was taken in).
 
 use jiff::{RoundMode, TimestampRound, Unit};
 use serde::{Deserialize, Serialize};

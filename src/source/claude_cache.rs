@@ -106,18 +106,22 @@ impl CacheFile {
     fn is_settled(&self) -> bool {
         match std::fs::metadata(&self.path) {
             Ok(found) => found.is_file() && Version::of(&found).ok() == self.seen,
-            Err(error) => error.kind() == io::ErrorKind::NotFound && self.seen.is_none(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound && self.seen.is_none() && self.lies_near(),
         }
     }
 
-    /// A file that cannot be read now says nothing now.
+    fn lies_near(&self) -> bool {
+        self.path.parent().is_some_and(disk::is_near)
+    }
+
+    /// A file that has changed and cannot be read says nothing.
     fn renew(&mut self) {
         let before = self.seen;
         if self.read().is_err() {
             (self.seen, self.cached) = (None, None);
         }
         if !self.is_near || self.seen.is_none() || self.seen != before {
-            self.is_near = self.path.parent().is_some_and(disk::is_near);
+            self.is_near = self.lies_near();
         }
     }
 

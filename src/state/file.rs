@@ -158,9 +158,9 @@ pub(super) fn configure(db: &Connection) -> rusqlite::Result<()> {
     // own, which others could see, it was two thirds of what a poll writes.
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     db.pragma_update(None, "journal_mode", "WAL")?;
-    // Pages of the log, 2 MB, after which it is emptied into the file: of one account every few days. With SQLite's 1,000
+    // Pages of the log, 1 MB, after which it is emptied into the file: of one account every other day. With SQLite's 1,000
     // it was every day, and a thirtieth of what a day writes.
-    db.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    db.pragma_update(None, "wal_autocheckpoint", 2_000)?;
     // KiB: the pages that the polls of ten accounts need. With half of it a poll took a twentieth more CPU; what is more
     // the kernel has at hand.
     db.pragma_update(None, "cache_size", -128)

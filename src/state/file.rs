@@ -158,9 +158,6 @@ pub(super) fn configure(db: &Connection) -> rusqlite::Result<()> {
     // own, which others could see, it was two thirds of what a poll writes.
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     db.pragma_update(None, "journal_mode", "WAL")?;
-    // Pages of the log, 1 MB, after which it is emptied into the file: of one account every other day. With SQLite's 1,000
-    // it was every day, and a thirtieth of what a day writes.
-    db.pragma_update(None, "wal_autocheckpoint", 2_000)?;
     // KiB. With twice as much a poll of ten accounts takes a twentieth less CPU, but what is held grows for an hour: by a
     // twelfth in a day's polls.
     db.pragma_update(None, "cache_size", -64)

@@ -101,9 +101,9 @@ impl House {
         self.write_login(account, |file| file["claudeAiOauth"]["expiresAt"] = expired.as_millisecond().into());
     }
 
-    /// Whether somebody uses the plan. Then the numbers of the session and the week grow at every request, that of a
+    /// Somebody uses the plan from now on, or nobody does. In use, the numbers of the session and the week grow at every request, that of a
     /// model's week at every fifth; in a third of a day's requests the session crosses its thresholds.
-    pub(crate) fn is_used(&self, account: usize, is_used: bool) {
+    pub(crate) fn set_in_use(&self, account: usize, is_used: bool) {
         self.vendor.with(|world| {
             let quota = world.quota(&format!("a{account}")).unwrap();
             let meters = [(&mut quota.five_hour, 0.9), (&mut quota.seven_day, 0.1), (&mut quota.weekly_scoped, 0.2)];

@@ -127,7 +127,7 @@ fn polls(table: &mut Table, secure: bool) {
         let processes = [houses[0].start(&[], None).0, houses[1].start_floor(&[]).0];
         for third in 0..3 {
             for (house, account) in houses.iter().flat_map(|house| (0..plan.accounts).map(move |n| (house, n))) {
-                house.is_used(account, third == 1);
+                house.set_in_use(account, third == 1);
             }
             std::thread::sleep(SECOND * seconds / 3);
         }

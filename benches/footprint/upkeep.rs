@@ -12,7 +12,7 @@ use super::{MINUTE, POLLS_A_DAY, SECOND};
 /// writing reaches the disk by itself, as it does when polls are minutes apart.
 pub(crate) fn bytes(table: &mut Table, secure: bool) {
     let house = House::new(Plan { accounts: 1, interval: SECOND / 2, secure, poll: "" });
-    house.is_used(0, false);
+    house.set_in_use(0, false);
     let daemon = house.start(&[], None).0;
     let mut polls = 0;
     let mut written_in = |more: usize| {
@@ -29,9 +29,9 @@ pub(crate) fn bytes(table: &mut Table, secure: bool) {
     written_in(1);
     let third = POLLS_A_DAY as usize / 3;
     let morning = written_in(third);
-    house.is_used(0, true);
+    house.set_in_use(0, true);
     let work = written_in(third);
-    house.is_used(0, false);
+    house.set_in_use(0, false);
     let evening = written_in(third);
     daemon.stop();
     table.add(secure, Row::new("written per poll at work, KB", work / third as f64 / 1e3));

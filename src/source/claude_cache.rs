@@ -92,7 +92,7 @@ impl ClaudeCache {
 #[derive(Debug)]
 struct CacheFile {
     path: PathBuf,
-    /// Its directory, as of when the file was last seen to be another one, or none.
+    /// Its directory, as of the last [`Self::renew`] that found the file another one, or none.
     is_near: bool,
     seen: Option<Version>,
     cached: Option<Cached>,
@@ -192,6 +192,25 @@ mod tests {
                 assert_eq!((said.reading.read_at.as_second(), said.reading.source), (NOW - 7200, Source::Cache));
             }
         }
+    }
+
+    #[test]
+    fn what_is_settled_is_what_was_read_and_a_file_that_went_is_read_once_more_and_then_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".claude.json");
+        let mut cache = ClaudeCache::new(dir.path(), dir.path());
+        assert!(!cache.is_settled(), "nobody has asked yet where it lies");
+        cache.read(now());
+        assert!(cache.is_settled(), "absent");
+        fs::write(&path, file("u1", "u1", NOW, [NOW + 60, NOW + 60]).to_string()).unwrap();
+        assert!(!cache.is_settled(), "it appeared");
+        let said = cache.read(now());
+        assert!(cache.is_settled() && said.is_some());
+        assert_eq!(cache.known(now()), said);
+        fs::remove_file(&path).unwrap();
+        assert!(!cache.is_settled(), "it went");
+        assert_eq!(cache.read(now()), None);
+        assert!(cache.is_settled() && cache.known(now()).is_none());
     }
 
     #[test]

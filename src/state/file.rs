@@ -158,7 +158,7 @@ pub(super) fn configure(db: &Connection) -> rusqlite::Result<()> {
     // own, which others could see, it was two thirds of what a poll writes.
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     db.pragma_update(None, "journal_mode", "WAL")?;
-    // KiB. With twice as much a poll of ten accounts takes a twentieth less CPU, but what is held grows for an hour: by a
-    // twelfth in a day's polls.
+    // KiB. With twice as much a poll of ten accounts takes a twentieth less CPU, but what is held goes on
+    // growing: by a twelfth in a day's polls.
     db.pragma_update(None, "cache_size", -64)
 }
